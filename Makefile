@@ -1,0 +1,60 @@
+# Everything is set up in a virtual environment of its own; each command may be run again at any time.
+#
+#   make run      set up and run the demo: images -> training set -> model -> report
+#   make test     set up and run the tests (under 15 minutes on two cores)
+#   make faults   the tests at full size; writes docs/faults.md   (FAST=1: a few minutes, writes nothing)
+#   make bench    every stage against a peer; writes benchmarks/RESULTS.md
+#   make lint     style and types
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= axons-demo
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+EXTRAS := openvino,measure,azure,test,lint
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: run demo test faults bench lint clean
+
+run: demo
+
+demo: $(VENV)/.ready
+	$(BIN)/axons demo --out $(OUT)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -m "not slow"
+
+faults: $(VENV)/.ready
+ifdef FAST
+	$(BIN)/python -m pytest -m slow tests/data tests/faults -k "not five_kills or 0"
+else
+	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/data/test_hostile_images.py tests/data/test_decoding.py \
+	  tests/data/test_archives.py tests/model/test_files.py --faults-report docs/faults.md
+endif
+
+bench: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "axons needs Python 3.11 or newer, '$(PYTHON)' is $$($(PYTHON) --version 2>&1); set PYTHON=python3.x" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "'$(PYTHON)' cannot make virtual environments; install its venv package (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "Setting up in $(VENV): several GB of packages, two to ten minutes the first time ..."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --progress-bar on -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready
+	$(PIP) install --progress-bar on -c constraints.txt -e '.[$(EXTRAS),bench]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,80 @@
+"""What can go wrong in a way a person can act on; each text says what is wrong, the value, and what to do."""
+
+
+class AxonsError(Exception):
+    """Base of every error whose text is meant for a person."""
+
+
+class StorageUnavailable(AxonsError):
+    """The storage did not answer, or refused us, after the retries."""
+
+
+class ObjectNotFound(AxonsError):
+    """No object under this key."""
+
+
+class ChecksumMismatch(AxonsError):
+    """The bytes in storage are not the bytes that were written."""
+
+
+class ImageRefused(AxonsError):
+    """An uploaded image cannot become a working image."""
+
+
+class ArchiveRefused(AxonsError):
+    """A ZIP file breaks a rule that protects the platform."""
+
+
+class AnnotationRefused(AxonsError):
+    """A mask or a stack of layers cannot become labels."""
+
+
+class TrainingSetRefused(AxonsError):
+    """The chosen images and labels cannot become a training set."""
+
+
+class TrainingSetNotFound(AxonsError):
+    """No training set at this address."""
+
+
+class ModelRefused(AxonsError):
+    """A model file is damaged, incomplete or not the kind we load."""
+
+
+class ConfigurationRefused(AxonsError):
+    """A setting that cannot work; `field` names it.
+
+    Args:
+        field: name of the setting as the person wrote it.
+        message: what is wrong, the value, what to do.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(field, message)
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}"
+
+
+class RunRefused(AxonsError):
+    """A run folder cannot be trained: its request is missing or broken."""
+
+
+class RunFailed(AxonsError):
+    """Training ended without a model, for a known reason."""
+
+
+class PredictionRefused(AxonsError):
+    """A prediction that cannot be made, or whose result did not pass its checks."""
+
+
+class SegmenterBusy(AxonsError):
+    """The inference queue is full; try again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return str(self.args[0])

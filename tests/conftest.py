@@ -1,0 +1,91 @@
+"""What the tests share: a real S3 server, one local Ray, and fresh storage per test."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+REAL_IMAGES = Path(__file__).parents[2] / "shared" / "data" / "axon-sem"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, *, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+# Ray's workers inherit the environment of the process that starts Ray, so the address is settled before any test.
+S3_PORT = free_port()
+os.environ.update(
+    AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{S3_PORT}",
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="us-east-1",
+)
+
+
+@pytest.fixture(scope="session")
+def s3_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real S3 server over HTTP on loopback; yields the file in which it logs each request."""
+    log = tmp_path_factory.mktemp("s3") / "requests.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-p", str(S3_PORT)], stdout=output, stderr=output
+        )
+    wait_for_port(S3_PORT)
+    yield log
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def s3_uri(s3_log: Path) -> str:
+    import s3fs
+
+    bucket = f"bucket-{uuid.uuid4()}"
+    s3fs.S3FileSystem(use_listings_cache=False).mkdir(bucket)
+    return f"s3://{bucket}/some/prefix"
+
+
+@pytest.fixture
+def real_images() -> Path:
+    if not REAL_IMAGES.is_dir():
+        pytest.skip("the real images of shared/data/axon-sem are not here")
+    return REAL_IMAGES
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray on this machine for all tests that need a cluster."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200 << 20,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
