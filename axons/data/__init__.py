@@ -1,0 +1,1 @@
+"""Storage, images, tiles, labels and training sets: everything before a network."""
