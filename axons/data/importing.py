@@ -1,0 +1,312 @@
+"""Uploads become working images and tiles, mask files become labels; on Ray Data, file by file."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from axons.data.decoding import DecodeLimits, Decoder
+from axons.data.images import ContrastLimits, WorkingImage
+from axons.data.layers import Origin, annotation_of, count_values, crc32, pack
+from axons.data.masks import Coding, check_size, to_classes
+from axons.data.measuring import MeasuredTile, measure, measure_tiles, thumbnail_sheet
+from axons.data.pipelines import stream
+from axons.data.rows import Row
+from axons.data.storage import local_file, open_storage, sha256_of
+from axons.data.tiles import TileGrid, Window
+from axons.errors import AnnotationRefused, ImageRefused, ObjectNotFound
+
+
+class Upload(Row):
+    """A file somebody sent: `uri` is where it lies, `name` what they call it, `image_id` the id it shall get."""
+
+    image_id: str
+    uri: str
+    name: str
+
+
+class Tile(Row):
+    """A tile of an image: its window, and what was measured of it (see `measuring.MeasuredTile`)."""
+
+    row0: int
+    col0: int
+    height: int
+    width: int
+    mean: float
+    contrast: float
+    sharpness: float
+    is_blank: bool
+    is_blurred: bool
+
+    @property
+    def window(self) -> Window:
+        """Where it lies in the image."""
+        return Window(self.row0, self.col0, self.height, self.width)
+
+    @classmethod
+    def of(cls, tile: MeasuredTile) -> "Tile":
+        """The row of a measured tile."""
+        return cls(
+            row0=tile.window.row0,
+            col0=tile.window.col0,
+            height=tile.window.height,
+            width=tile.window.width,
+            mean=tile.mean,
+            contrast=tile.contrast,
+            sharpness=tile.sharpness,
+            is_blank=tile.is_blank,
+            is_blurred=tile.is_blurred,
+        )
+
+
+class ImportedImage(Row):
+    """A working image in storage and all that is known of it.
+
+    Args:
+        sha256, num_bytes: of the upload.
+        mean, std: per channel, 0 to 1 of the data type's range.
+        hashes: see `measuring.perceptual_hashes`.
+        working_uri, sheet_uri: the working TIFF, and the sheet of tile thumbnails `sheet_step` px apart.
+        notices: what was changed on the way.
+    """
+
+    image_id: str
+    name: str
+    sha256: str
+    num_bytes: int
+    format: str
+    height: int
+    width: int
+    channels: int
+    dtype: str
+    mean: list[float]
+    std: list[float]
+    contrast_low: float
+    contrast_high: float
+    dark_share: float
+    bright_share: float
+    hashes: list[str]
+    pixel_size_um: float | None
+    geo: dict[str, Any] | None
+    notices: list[str]
+    working_uri: str
+    sheet_uri: str
+    sheet_step: int
+    tiles: list[Tile]
+
+    @property
+    def contrast_limits(self) -> ContrastLimits:
+        """Values shown as black and white."""
+        return ContrastLimits(self.contrast_low, self.contrast_high)
+
+
+class Refusal(Row):
+    """A file that was turned down: `reason` is one sentence for the person who sent it."""
+
+    image_id: str
+    name: str
+    reason: str
+
+
+class MaskUpload(Row):
+    """A mask file for an image of `height` by `width` px."""
+
+    image_id: str
+    uri: str
+    name: str
+    height: int
+    width: int
+
+
+class TileLabels(Row):
+    """Labels of one tile: `annotation` as `layers.pack` writes it, its checksum and its pixels by value."""
+
+    row0: int
+    col0: int
+    annotation: bytes
+    crc32: int
+    counts: dict[int, int]
+
+
+class ImportedLabels(Row):
+    """The labels of one image, tile by tile; wholly unlabelled tiles are left out."""
+
+    image_id: str
+    name: str
+    tiles: list[TileLabels]
+    notices: list[str]
+
+
+class MaskSurvey(Row):
+    """The values that occur in a single-channel mask file; none for a mask in colour."""
+
+    name: str
+    values: list[int]
+
+
+class _Outcome(Row):
+    image: ImportedImage | None = None
+    labels: ImportedLabels | None = None
+    survey: MaskSurvey | None = None
+    refusal: Refusal | None = None
+
+
+def import_images(
+    uploads: Sequence[Upload], *, target_uri: str, grid: TileGrid, limits: DecodeLimits = DecodeLimits()
+) -> Iterator[ImportedImage | Refusal]:
+    """Make working images, tiles and thumbnails of uploads, as they get ready.
+
+    Objects are `target_uri/<image_id>.tif` and `.jpg`: running it twice changes nothing.
+    """
+    for answer in stream(
+        [upload.packed() for upload in uploads], _import_image, target_uri=target_uri, grid=grid, limits=limits
+    ):
+        outcome = _Outcome.model_validate_json(answer)
+        result = outcome.image or outcome.refusal
+        assert result is not None
+        yield result
+
+
+def import_masks(
+    masks: Sequence[MaskUpload],
+    *,
+    coding: Coding,
+    num_classes: int,
+    grid: TileGrid,
+    limits: DecodeLimits = DecodeLimits(),
+) -> Iterator[ImportedLabels | Refusal]:
+    """Make labels of mask files, tile by tile, as they get ready."""
+    rows = [mask.packed() for mask in masks]
+    for answer in stream(rows, _import_mask, coding=coding, num_classes=num_classes, grid=grid, limits=limits):
+        outcome = _Outcome.model_validate_json(answer)
+        result = outcome.labels or outcome.refusal
+        assert result is not None
+        yield result
+
+
+def survey_masks(
+    masks: Sequence[MaskUpload], *, limits: DecodeLimits = DecodeLimits()
+) -> Iterator[MaskSurvey | Refusal]:
+    """The values in mask files, to settle their coding (`masks.guess_coding`) before they are imported."""
+    for answer in stream([mask.packed() for mask in masks], _survey_mask, limits=limits):
+        outcome = _Outcome.model_validate_json(answer)
+        result = outcome.survey or outcome.refusal
+        assert result is not None
+        yield result
+
+
+def tile_images(images: Sequence[ImportedImage], *, grid: TileGrid) -> Iterator[tuple[str, list[Tile]]]:
+    """The tiles of another grid, measured on the working images: pairs of image id and tiles."""
+    for answer in stream([image.packed() for image in images], _tile_image, grid=grid):
+        image = ImportedImage.model_validate_json(answer)
+        yield image.image_id, image.tiles
+
+
+def _import_image(row: bytes, *, target_uri: str, grid: TileGrid, limits: DecodeLimits) -> Iterator[bytes]:
+    upload = Upload.model_validate_json(row)
+    try:
+        yield _Outcome(image=normalise_upload(upload, _decoder(limits), target_uri=target_uri, grid=grid)).packed()
+    except (ImageRefused, ObjectNotFound) as error:
+        yield _Outcome(refusal=Refusal(image_id=upload.image_id, name=upload.name, reason=str(error))).packed()
+
+
+def normalise_upload(upload: Upload, decoder: Decoder, *, target_uri: str, grid: TileGrid) -> ImportedImage:
+    """One upload to its working image and thumbnails in storage, measured.
+
+    Raises:
+        ImageRefused: see `Decoder.normalise`.
+    """
+    target = open_storage(target_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        source, working = local_file(upload.uri), Path(folder, "working.tif")
+        facts = decoder.normalise(source, working, name=upload.name)
+        image = WorkingImage(working)
+        measured = measure(image, grid)
+        sheet, step = thumbnail_sheet(image, grid, measured.contrast_limits)
+        target.write(f"{upload.image_id}.tif", working)
+        target.write(f"{upload.image_id}.jpg", sheet)
+        return ImportedImage(
+            image_id=upload.image_id,
+            name=upload.name,
+            sha256=sha256_of(source),
+            num_bytes=source.stat().st_size,
+            format=facts.format,
+            height=facts.height,
+            width=facts.width,
+            channels=facts.channels,
+            dtype=facts.dtype,
+            mean=measured.mean,
+            std=measured.std,
+            contrast_low=measured.contrast_limits.low,
+            contrast_high=measured.contrast_limits.high,
+            dark_share=measured.dark_share,
+            bright_share=measured.bright_share,
+            hashes=measured.hashes,
+            pixel_size_um=facts.pixel_size_um,
+            geo=facts.geo,
+            notices=facts.notices,
+            working_uri=f"{target.uri}/{upload.image_id}.tif",
+            sheet_uri=f"{target.uri}/{upload.image_id}.jpg",
+            sheet_step=step,
+            tiles=[Tile.of(tile) for tile in measured.tiles],
+        )
+
+
+def label_tiles(image_id: str, name: str, mask: np.ndarray, grid: TileGrid, *, notices: list[str]) -> ImportedLabels:
+    """Cut an (H, W) uint8 mask of values into the labels of its tiles."""
+    origin = Origin(source=f"import:{name}"[:200])
+    tiles = []
+    for window in grid.windows(*mask.shape):
+        annotation = annotation_of(mask[window.slices], origin=origin)
+        if annotation.layers:
+            plane = annotation.plane()
+            tiles.append(
+                TileLabels(
+                    row0=window.row0,
+                    col0=window.col0,
+                    annotation=pack(annotation),
+                    crc32=crc32(plane),
+                    counts=count_values(plane),
+                )
+            )
+    return ImportedLabels(image_id=image_id, name=name, tiles=tiles, notices=notices)
+
+
+def _import_mask(
+    row: bytes, *, coding: Coding, num_classes: int, grid: TileGrid, limits: DecodeLimits
+) -> Iterator[bytes]:
+    upload = MaskUpload.model_validate_json(row)
+    try:
+        raw = _decoder(limits).read_mask(local_file(upload.uri), name=upload.name)
+        mask = to_classes(raw, coding, name=upload.name, num_classes=num_classes)
+        check_size(mask, name=upload.name, height=upload.height, width=upload.width)
+        yield _Outcome(
+            labels=label_tiles(upload.image_id, upload.name, mask.values, grid, notices=mask.notices)
+        ).packed()
+    except (ImageRefused, AnnotationRefused, ObjectNotFound) as error:
+        yield _Outcome(refusal=Refusal(image_id=upload.image_id, name=upload.name, reason=str(error))).packed()
+
+
+def _survey_mask(row: bytes, *, limits: DecodeLimits) -> Iterator[bytes]:
+    upload = MaskUpload.model_validate_json(row)
+    try:
+        raw = _decoder(limits).read_mask(local_file(upload.uri), name=upload.name)
+        values = np.unique(raw.values).tolist() if raw.values.ndim == 2 else []
+        yield _Outcome(survey=MaskSurvey(name=upload.name, values=values)).packed()
+    except (ImageRefused, ObjectNotFound) as error:
+        yield _Outcome(refusal=Refusal(image_id=upload.image_id, name=upload.name, reason=str(error))).packed()
+
+
+def _tile_image(row: bytes, *, grid: TileGrid) -> Iterator[bytes]:
+    image = ImportedImage.model_validate_json(row)
+    measured = measure_tiles(WorkingImage(local_file(image.working_uri)), grid, image.contrast_limits)
+    yield image.model_copy(update={"tiles": [Tile.of(tile) for tile in measured]}).packed()
+
+
+@cache
+def _decoder(limits: DecodeLimits) -> Decoder:
+    """One child per worker process, kept from file to file."""
+    return Decoder(limits)

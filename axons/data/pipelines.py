@@ -1,0 +1,42 @@
+"""Rows through a function on the Ray cluster."""
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from typing import Any
+
+import ray.data
+from ray.data import DataContext
+
+_MAX_BLOCKS = 1000  # more tasks than this only cost scheduling
+
+
+def stream(
+    rows: Sequence[bytes],
+    function: Callable[..., Iterator[bytes]],
+    *,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+    **arguments: Any,
+) -> Iterator[bytes]:
+    """What the generator `function(row, **arguments)` yields for each row, in no set order, as it comes.
+
+    `function` runs on workers as a Ray Data task: it is importable, writes its results to storage itself and yields
+    small rows that say what it wrote, so that pixels never fill the object store. It may run more than once for a row.
+    """
+    if not rows:
+        return
+    context = copy(DataContext.get_current())
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    with DataContext.current(context):
+        items = ray.data.from_items([{"row": row} for row in rows], override_num_blocks=min(len(rows), _MAX_BLOCKS))
+        answers = items.flat_map(_call, fn_args=(function, arguments), num_cpus=num_cpus, num_gpus=num_gpus or None)  # type: ignore[arg-type]
+    for answer in answers.iter_rows():
+        yield answer["row"]
+
+
+def _call(
+    item: dict[str, bytes], function: Callable[..., Iterator[bytes]], arguments: dict[str, Any]
+) -> Iterator[dict[str, bytes]]:
+    for answer in function(item["row"], **arguments):
+        yield {"row": answer}
