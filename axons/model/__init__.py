@@ -1,0 +1,1 @@
+"""Networks, model files, and prediction by windows: what training and serving share."""
