@@ -1,0 +1,130 @@
+"""What a person may choose about a training, checked before anything is spent on it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from axons.data.rows import Row
+from axons.data.training_set import TrainingSet
+from axons.errors import ConfigurationRefused
+from axons.model.network import STRIDE, Architecture, NetworkSpec, check_network
+from axons.model.normalisation import Normalisation, NormalisationKind
+
+Device = Literal["auto", "gpu", "cpu"]
+Loss = Literal["cross-entropy + dice", "cross-entropy", "dice"]
+
+DEFAULT_MINUTES = 5.0
+MIN_STEPS_PER_EPOCH = 20
+
+_Crop = Annotated[int, Field(ge=STRIDE, le=2048, multiple_of=STRIDE)]
+
+
+class TrainConfig(Row):
+    """The settings of a training; the form, the REST schema and the command are made from this class."""
+
+    minutes: float | None = Field(None, gt=0, le=24 * 60, description="Train for this long. Give minutes or epochs.")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Train for so many epochs. Give minutes or epochs.")
+    architecture: Architecture = Field("unet", description="Shape of the network.")
+    encoder: str | None = Field(
+        None,
+        max_length=60,
+        description="Half of the network that sees; by default resnet18 on a CPU, resnet34 on a GPU.",
+    )
+    crop: _Crop | None = Field(
+        None, description="Side of the training crops, px; by default 256 on a CPU, 512 on a GPU."
+    )
+    batch: int | None = Field(
+        None, ge=1, le=512, description="Crops in one step, over all workers; by default 8, on a GPU 16."
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, le=1, description="Step size at the start; by default 0.001, from an earlier model 0.0003."
+    )
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="How strongly weights are pulled towards zero.")
+    loss: Loss = Field("cross-entropy + dice", description="What the network is told to make small.")
+    rare_share: float = Field(1 / 3, ge=0, le=1, description="Share of crops centred on a pixel of a rare class.")
+    orientation: Literal["any", "upright"] = Field(
+        "any",
+        description="any: crops are turned and mirrored; upright: only mirrored left to right, as in street scenes.",
+    )
+    scale_min: float = Field(0.7, ge=0.25, le=1, description="Crops are shrunk at most to this size.")
+    scale_max: float = Field(1.4, ge=1, le=4, description="Crops are enlarged at most to this size.")
+    intensity: float = Field(
+        1.0, ge=0, le=2, description="Strength of random brightness, contrast, noise and blur; 0 is none."
+    )
+    normalisation: Literal["auto"] | NormalisationKind = Field(
+        "auto",
+        description="By each image's own mean and std, or those of the training set; auto: grey images by their own.",
+    )
+    patience: int = Field(
+        30, ge=0, le=10_000, description="Stop after so many epochs without a better validation; 0 is never."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Beginning of all chance.")
+    device: Device = Field("auto", description="auto takes a GPU if the cluster has any.")
+    num_workers: int = Field(1, ge=1, le=64, description="Processes that share the batch.")
+    init_model: str | None = Field(None, max_length=1000, description="Model to start from.")
+    encoder_weights: str | None = Field(
+        None, max_length=1000, description="Folder with pretrained encoders as safetensors."
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.minutes is not None and self.epochs is not None:
+            raise ValueError(f"both minutes ({self.minutes:g}) and epochs ({self.epochs}) are given; choose one")
+        return self
+
+
+class ResolvedConfig(Row):
+    """A configuration with every default settled: the same in every attempt of a run.
+
+    Args:
+        steps_per_epoch: optimiser steps; with a small set the same pixels are seen several times.
+    """
+
+    config: TrainConfig
+    minutes: float | None
+    epochs: int | None
+    network: NetworkSpec
+    crop: int
+    batch: int
+    learning_rate: float
+    normalisation: Normalisation
+    steps_per_epoch: int
+
+
+def resolve(config: TrainConfig, training_set: TrainingSet, *, on_gpu: bool) -> ResolvedConfig:
+    """Settle the defaults for a training set and a kind of device, and check that the whole can work.
+
+    Raises:
+        ConfigurationRefused: names the field.
+    """
+    crop = config.crop or (512 if on_gpu else 256)
+    batch = config.batch or (16 if on_gpu else 8)
+    if batch % config.num_workers:
+        raise ConfigurationRefused(
+            "batch",
+            f"{batch} crops cannot be shared by {config.num_workers} workers; choose a multiple of it",
+        )
+    if config.init_model and config.encoder_weights:
+        raise ConfigurationRefused("encoder_weights", "the earlier model already has an encoder; give one of the two")
+    spec = NetworkSpec(
+        architecture=config.architecture,
+        encoder=config.encoder or ("resnet34" if on_gpu else "resnet18"),
+        channels=3 if training_set.channels == 3 else 1,
+        num_classes=training_set.num_classes,
+    )
+    check_network(spec, crop=crop, batch=batch // config.num_workers)
+    labelled = sum(record.labelled_pixels for record in training_set.records_of("train"))
+    kind = config.normalisation
+    if kind == "auto":
+        kind = "image" if training_set.channels == 1 else "training set"
+    return ResolvedConfig(
+        config=config,
+        minutes=config.minutes or (None if config.epochs else DEFAULT_MINUTES),
+        epochs=config.epochs,
+        network=spec,
+        crop=crop,
+        batch=batch,
+        learning_rate=config.learning_rate or (3e-4 if config.init_model else 1e-3),
+        normalisation=Normalisation(kind=kind, mean=training_set.mean, std=training_set.std),
+        steps_per_epoch=max(MIN_STEPS_PER_EPOCH, round(labelled / (crop**2 * batch))),
+    )

@@ -1,0 +1,140 @@
+"""One attempt at a run, from the process that starts it: check, train on the cluster, write how it ended."""
+
+import time
+from typing import Any
+
+import ray
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray._private.state import state as cluster_state
+from ray.exceptions import RayError
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from axons.data.storage import fsspec_files
+from axons.data.training_set import load_training_set
+from axons.errors import AxonsError, RunFailed
+from axons.train.config import ResolvedConfig, resolve
+from axons.train.devices import chooses_gpu
+from axons.train.run import RESOLVED, Outcome, RunFolder, RunLog, RunRequest, Status
+from axons.train.worker import train_worker
+
+MAX_FAILURES = 10
+
+
+def train(run_uri: str) -> Status:
+    """Train the run at `run_uri` on the connected Ray cluster, going on from its last checkpoint if it has one.
+
+    A run that is done stays as it is; one that failed or was cancelled is taken up again. Returns the final status,
+    which is in `status.json` too.
+
+    Raises:
+        RunRefused: there is no readable `run.json`.
+    """
+    folder = RunFolder(run_uri)
+    request = folder.request()
+    if folder.status().state == "done":
+        folder.delete_checkpoints()
+        return folder.status()
+    started_at = time.time()
+    attempt = folder.begin_attempt()
+    folder.write_status(Status(state="preparing", attempt=attempt))
+    try:
+        outcome = _attempt(folder, request, attempt, started_at)
+    except AxonsError as error:
+        outcome = Outcome(state="failed", reason=str(error))
+    except KeyboardInterrupt:
+        outcome = Outcome(state="cancelled", reason="interrupted from outside; it can be resumed")
+    return _finish(folder, attempt, outcome)
+
+
+def prepare(folder: RunFolder, request: RunRequest) -> ResolvedConfig:
+    """Check a request before anything is spent on it, and settle its configuration for all attempts.
+
+    Raises:
+        ConfigurationRefused: names the field.
+        TrainingSetNotFound, ChecksumMismatch: there is no such training set.
+    """
+    if resolved := folder.resolved():
+        return resolved
+    training_set = load_training_set(request.training_set, sha256=request.training_set_sha256)
+    on_gpu = chooses_gpu(request.config.device, cluster_gpus=cluster_gpus())
+    resolved = resolve(request.config, training_set, on_gpu=on_gpu)
+    folder.storage.write(RESOLVED, resolved.packed())
+    return resolved
+
+
+def cluster_gpus() -> float:
+    """GPUs that the connected cluster can have, machines included that would have to be started first."""
+    # Not a public call, but the one Ray Train itself asks before it waits for a machine.
+    configured = cluster_state.get_max_resources_from_cluster_config() or {}
+    return max(float(ray.cluster_resources().get("GPU", 0)), float(configured.get("GPU", 0)))
+
+
+def _attempt(folder: RunFolder, request: RunRequest, attempt: int, started_at: float) -> Outcome:
+    if folder.cancel_requested():
+        return Outcome(state="cancelled", reason="cancelled before it began")
+    prepare(folder, request)
+    on_gpu = chooses_gpu(request.config.device, cluster_gpus=cluster_gpus())
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"run_uri": folder.uri, "attempt": attempt, "on_gpu": on_gpu, "started_at": started_at},
+        scaling_config=ScalingConfig(
+            num_workers=request.config.num_workers,
+            use_gpu=on_gpu,
+            resources_per_worker={"GPU": request.gpu_share} if on_gpu else {"CPU": 1},
+        ),
+        run_config=RunConfig(
+            name="ray",
+            **_ray_storage(f"{folder.uri}/attempts/{attempt}"),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        trainer.fit()
+    except (TrainingFailedError, RayError) as error:
+        if outcome := folder.outcome(attempt):
+            return outcome
+        raise RunFailed(f"training stopped {MAX_FAILURES + 1} times, last with: {_last_line(error)}") from error
+    outcome = folder.outcome(attempt)
+    return outcome or Outcome(state="failed", reason="another attempt has taken over this run; look at its status")
+
+
+def _finish(folder: RunFolder, attempt: int, outcome: Outcome) -> Status:
+    """The final status and the last line of the log, unless a newer attempt writes there now."""
+    before = folder.status()
+    progress = 1.0 if outcome.state == "done" else before.progress
+    notices = outcome.notices or before.notices
+    status = before.model_copy(
+        update={
+            "state": outcome.state,
+            "attempt": attempt,
+            "reason": outcome.reason,
+            "progress": progress,
+            "seconds_left": None,
+            "notices": notices,
+        }
+    )
+    if folder.is_superseded(attempt):
+        return status
+    log = RunLog(folder)
+    log.add(f"attempt {attempt} {outcome.state}" + (f": {outcome.reason}" if outcome.reason else ""))
+    log.flush()
+    written = folder.write_status(status)
+    if outcome.state == "done":
+        folder.delete_checkpoints()
+    return written
+
+
+def _ray_storage(uri: str) -> dict[str, Any]:
+    """Where Ray Train keeps its checkpoints: Arrow's own S3 and folder, fsspec's Azure."""
+    if uri.startswith("abfs"):
+        files, path = fsspec_files(uri)
+        return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(files))}
+    return {"storage_path": uri}
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
