@@ -1,0 +1,1 @@
+"""Using a trained model: on arrays, as a Serve application, on images of any size."""

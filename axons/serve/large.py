@@ -1,0 +1,214 @@
+"""Images of any size, predicted block by block on Ray Data and joined to a tiled TIFF."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyvips
+import torch
+
+from axons.data.images import WorkingImage, encode_png
+from axons.data.pipelines import stream
+from axons.data.resizing import resize_image
+from axons.data.rows import Row
+from axons.data.storage import local_file, open_storage
+from axons.data.tiles import Window
+from axons.errors import PredictionRefused
+from axons.model.files import load_card
+from axons.model.windows import ImageSource, blocks, predict_region
+from axons.serve.predictor import Predictor, check_mask, fit_channels, load_predictor
+
+MASK = "mask.tif"
+
+_MASK_TIFF = {
+    "tile": True,
+    "tile_width": 512,
+    "tile_height": 512,
+    "compression": "deflate",
+    "pyramid": True,
+    "region_shrink": "nearest",
+    "bigtiff": True,
+}
+
+
+class LargeRequest(Row):
+    """A working image to predict.
+
+    Args:
+        mean, std: of the image, per channel, as its import has measured them.
+        scale: at which the network sees it; None as in training.
+        target_uri: where `mask.tif` goes; blocks on the way lie below `blocks/` and are deleted.
+        threads: of one prediction on a CPU.
+        gpu_share: of one GPU for each task; 0 predicts on the CPU.
+    """
+
+    working_uri: str
+    height: int
+    width: int
+    mean: list[float]
+    std: list[float]
+    model_uri: str
+    target_uri: str
+    scale: float | None = None
+    threads: int = 2
+    gpu_share: float = 0.0
+
+
+class _BlockTask(Row):
+    request: LargeRequest
+    scale: float
+    row0: int
+    col0: int
+    height: int
+    width: int
+
+    @property
+    def window(self) -> Window:
+        return Window(self.row0, self.col0, self.height, self.width)
+
+
+class PredictedBlock(Row):
+    """A block whose mask lies in storage; `refusal` says why it does not."""
+
+    row0: int
+    col0: int
+    height: int
+    width: int
+    class_pixels: list[int] = []
+    refusal: str | None = None
+
+
+class LargePrediction(Row):
+    """The finished mask, a tiled TIFF of class indices of the image's size, and its pixels by class."""
+
+    mask_uri: str
+    class_pixels: list[int]
+
+
+def predict_large(request: LargeRequest) -> LargePrediction:
+    """Predict a working image of any size on the connected cluster.
+
+    Raises:
+        PredictionRefused: the network's output is not usable; ModelRefused, ChecksumMismatch: the model is not.
+    """
+    return join_blocks(request, list(predict_blocks(request)))
+
+
+def predict_blocks(request: LargeRequest) -> Iterator[PredictedBlock]:
+    """Predict each block and write its mask; yields them as they are done. Running it twice changes nothing."""
+    card = load_card(request.model_uri)
+    scale = card.scale if request.scale is None else request.scale
+    height, width = _scaled_size(request, scale)
+    tasks = [
+        _BlockTask(request=request, scale=scale, row0=w.row0, col0=w.col0, height=w.height, width=w.width).packed()
+        for w in blocks(height, width, len(card.classes))
+    ]
+    # As many logical CPUs as threads: blocks share a node's cores instead of fighting for them.
+    cpus = 0 if request.gpu_share else request.threads
+    for answer in stream(tasks, _predict_block, num_cpus=cpus, num_gpus=request.gpu_share):
+        yield PredictedBlock.model_validate_json(answer)
+
+
+def join_blocks(request: LargeRequest, predicted: Sequence[PredictedBlock]) -> LargePrediction:
+    """Join the blocks' masks into one tiled TIFF of the image's size, and delete them.
+
+    Raises:
+        PredictionRefused: a block was refused.
+    """
+    target = open_storage(request.target_uri)
+    for block in predicted:
+        if block.refusal:
+            target.delete_prefix("blocks")
+            raise PredictionRefused(block.refusal)
+    ordered = sorted(predicted, key=lambda block: (block.row0, block.col0))
+    across = sum(block.row0 == 0 for block in ordered)
+    parts = [
+        pyvips.Image.new_from_file(str(target.local_path(_key(block))), access="sequential", revalidate=True)
+        for block in ordered
+    ]
+    size = _size(ordered)
+    mask = pyvips.Image.arrayjoin(parts, across=across).crop(0, 0, size[1], size[0])
+    if size != (request.height, request.width):
+        mask = mask.resize(request.width / size[1], vscale=request.height / size[0], kernel="nearest")
+    with tempfile.TemporaryDirectory() as folder:
+        joined = Path(folder, MASK)
+        mask.tiffsave(str(joined), **_MASK_TIFF)
+        target.write(MASK, joined)
+        counts = _count(joined, len(ordered[0].class_pixels))
+    target.delete_prefix("blocks")
+    return LargePrediction(mask_uri=f"{target.uri}/{MASK}", class_pixels=counts)
+
+
+def _predict_block(row: bytes) -> Iterator[bytes]:
+    task = _BlockTask.model_validate_json(row)
+    request = task.request
+    predictor = _predictor(request.model_uri, request.threads, request.gpu_share > 0)
+    place = {"row0": task.row0, "col0": task.col0, "height": task.height, "width": task.width}
+    try:
+        prediction = predict_region(
+            _source(task, predictor),
+            task.window,
+            grid=predictor.grid,
+            num_classes=len(predictor.card.classes),
+            forward=predictor.forward,
+            device=predictor.device,
+        )
+    except FloatingPointError as error:
+        yield PredictedBlock(**place, refusal=f"{error}; the model is not usable on this image").packed()
+        return
+    pixels = check_mask(prediction.mask, (task.height, task.width), len(predictor.card.classes))
+    block = PredictedBlock(**place, class_pixels=pixels)
+    open_storage(request.target_uri).write(_key(block), encode_png(prediction.mask))
+    yield block.packed()
+
+
+def _source(task: _BlockTask, predictor: Predictor) -> ImageSource:
+    """The working image as the network shall see it: scaled window by window, with the channels it expects."""
+    request, scale = task.request, task.scale
+    image = WorkingImage(local_file(request.working_uri))
+    height, width = _scaled_size(request, scale)
+
+    def read(window: Window) -> np.ndarray:
+        row0, row1 = _native(window.row0, window.height, image.height / height, image.height)
+        col0, col1 = _native(window.col0, window.width, image.width / width, image.width)
+        pixels = image.read(Window(row0, col0, row1 - row0, col1 - col0))
+        return fit_channels(resize_image(pixels, window.height, window.width), predictor.card)[0]
+
+    channels = predictor.card.channels
+    # A colour image for a grey network is averaged: so are its statistics, nearly.
+    mean = request.mean if len(request.mean) == channels else [float(np.mean(request.mean))] * channels
+    std = request.std if len(request.std) == channels else [float(np.mean(request.std))] * channels
+    centre, spread = predictor.card.normalisation.of_image(mean, std)
+    return ImageSource(height=height, width=width, read=read, mean=centre, std=spread)
+
+
+def _native(start: int, length: int, factor: float, limit: int) -> tuple[int, int]:
+    """First and last row of the image's own pixels behind rows of the scaled image."""
+    first = min(limit - 1, round(start * factor))
+    return first, max(first + 1, min(limit, round((start + length) * factor)))
+
+
+def _scaled_size(request: LargeRequest, scale: float) -> tuple[int, int]:
+    return max(1, round(request.height * scale)), max(1, round(request.width * scale))
+
+
+def _size(ordered: Sequence[PredictedBlock]) -> tuple[int, int]:
+    last = ordered[-1]
+    return last.row0 + last.height, last.col0 + last.width
+
+
+def _count(path: Path, num_classes: int) -> list[int]:
+    histogram = pyvips.Image.new_from_file(str(path), access="sequential", revalidate=True).hist_find()
+    return np.asarray(histogram.numpy()).reshape(-1)[:num_classes].astype(int).tolist()
+
+
+def _key(block: PredictedBlock) -> str:
+    return f"blocks/{block.row0:08d}-{block.col0:08d}.png"
+
+
+@lru_cache(maxsize=2)
+def _predictor(model_uri: str, threads: int, on_gpu: bool) -> Predictor:
+    """One per worker process, kept from block to block."""
+    return load_predictor(model_uri, device=torch.device("cuda" if on_gpu else "cpu"), threads=threads)

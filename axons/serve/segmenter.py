@@ -1,0 +1,113 @@
+"""The `segmenter` application of Ray Serve: warm models, joined batches, a bounded queue."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from ray import serve
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from axons.data.rows import Row
+from axons.errors import SegmenterBusy
+from axons.model.devices import num_cores
+from axons.serve.predictor import Predictor, Segmentation, load_predictor, segment
+
+APPLICATION = "segmenter"
+RETRY_AFTER_S = 5
+
+_MODELS = 4  # kept warm in a replica
+
+
+class SegmenterSettings(Row):
+    """How the application runs.
+
+    Args:
+        gpu_share: of one GPU for each replica; 0 predicts on the CPU.
+        num_cpus: logical CPUs that Ray reserves for a replica.
+        threads: of a replica on a CPU; by default all cores.
+        max_queued: requests that may wait before further ones are turned away.
+    """
+
+    num_replicas: int = Field(1, ge=1)
+    gpu_share: float = Field(0.0, ge=0, le=1)
+    num_cpus: float = Field(0.5, ge=0)
+    threads: int | None = None
+    max_ongoing: int = Field(4, ge=1)
+    max_queued: int = Field(64, ge=0)
+
+
+@serve.deployment
+class Segmenter:
+    """Predicts images with any model, which the multiplexed model id names by its address."""
+
+    def __init__(self, settings: SegmenterSettings) -> None:
+        self._device = torch.device("cuda" if settings.gpu_share > 0 else "cpu")
+        self._threads = settings.threads or num_cores()
+
+    async def segment(self, image: np.ndarray, scale: float | None = None) -> Segmentation:
+        """See `predictor.segment`."""
+        predictor = await self._predictor(serve.get_multiplexed_model_id())
+        if predictor.backend == "torch":
+            predictor = self._joined(predictor)
+        # In a thread, so that health checks and other requests are answered meanwhile.
+        return await asyncio.to_thread(segment, image, predictor, scale=scale)
+
+    @serve.multiplexed(max_num_models_per_replica=_MODELS)  # type: ignore[untyped-decorator]
+    async def _predictor(self, model_uri: str) -> Predictor:
+        return await asyncio.to_thread(load_predictor, model_uri, device=self._device, threads=self._threads)
+
+    def _joined(self, predictor: Predictor) -> Predictor:
+        """The predictor with its forward passes joined to those of other requests for the same model."""
+        loop = asyncio.get_running_loop()
+
+        def forward(windows: torch.Tensor) -> torch.Tensor:
+            return asyncio.run_coroutine_threadsafe(self._forward_together((predictor, windows)), loop).result()
+
+        return Predictor(**{**vars(predictor), "forward": forward})
+
+    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.005)
+    async def _forward_together(self, calls: list[tuple[Predictor, torch.Tensor]]) -> list[torch.Tensor]:
+        """Ray Serve joins calls of one model only: batches are split by multiplexed model id."""
+        predictor = calls[0][0]
+        windows = torch.cat([windows for _, windows in calls])
+        logits = await asyncio.to_thread(predictor.forward, windows)
+        return list(logits.split([len(windows) for _, windows in calls]))
+
+
+def deploy_segmenter(settings: SegmenterSettings = SegmenterSettings()) -> DeploymentHandle[Any]:
+    """Start the application on the connected cluster, or change the one that runs; it answers on no HTTP route."""
+    deployment = Segmenter.options(  # type: ignore[attr-defined]  # the decorator makes it a Deployment
+        num_replicas=settings.num_replicas,
+        ray_actor_options={"num_cpus": settings.num_cpus, "num_gpus": settings.gpu_share},
+        max_ongoing_requests=settings.max_ongoing,
+        max_queued_requests=settings.max_queued,
+    )
+    return serve.run(deployment.bind(settings), name=APPLICATION, route_prefix=None)
+
+
+def ask_segmenter(
+    handle: DeploymentHandle[Any], image: np.ndarray, *, model_uri: str, scale: float | None = None
+) -> Callable[[float | None], Segmentation]:
+    """Send an image; returns a function that waits for the answer, so many seconds at most.
+
+    Raises (from that function):
+        SegmenterBusy: too many requests are waiting.
+        PredictionRefused, ModelRefused, ChecksumMismatch: see `predictor.segment` and `load_predictor`.
+        TimeoutError: no answer in time.
+    """
+    response: Any = handle.options(multiplexed_model_id=model_uri).segment.remote(image, scale)
+
+    def answer(timeout_s: float | None = None) -> Segmentation:
+        try:
+            result: Segmentation = response.result(timeout_s=timeout_s)
+        except BackPressureError as error:
+            raise SegmenterBusy(
+                f"too many images are waiting for prediction; try again in {RETRY_AFTER_S} seconds", RETRY_AFTER_S
+            ) from error
+        return result
+
+    return answer
