@@ -1,0 +1,87 @@
+"""Imports go one way: errors <- data <- model <- train, serve <- report, demo <- app <- cli."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import axons
+
+PACKAGE = Path(axons.__file__).parent
+# What each layer may import, besides itself.
+BELOW = {
+    "errors": set(),
+    "data": {"errors"},
+    "model": {"errors", "data"},
+    "train": {"errors", "data", "model"},
+    "serve": {"errors", "data", "model"},
+    "report": {"errors", "data", "model", "train", "serve"},
+    "demo": {"errors", "data", "model", "train", "serve", "report"},
+    "client": {"errors"},
+    "app": {"errors", "data", "model", "train", "serve", "report", "demo"},
+    "cli": {"errors", "data", "model", "train", "serve", "report", "demo", "client", "app"},
+    "__main__": {"cli"},
+}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def _layer(module: str) -> str:
+    return module.split(".")[1] if "." in module else "version"
+
+
+def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Layers that a module imports; `from axons import __version__` is no layer."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; write the whole name"
+            names.add(node.module or "")
+    return {_layer(name) for name in names if name.split(".")[0] == "axons"} - {"version"}
+
+
+def _layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_its_own_layer_and_those_below(path):
+    layer = _layer_of(path)
+    assert _imports(path) <= BELOW[layer] | {layer}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if _layer_of(path) != "cli"], ids=lambda path: path.name)
+def test_no_import_of_ours_hides_in_a_function_to_escape_a_cycle(path):
+    hidden = _imports(path) - _imports(path, top_level_only=True)
+    assert hidden - {_layer_of(path)} == set()
+
+
+def test_the_command_imports_nothing_but_errors_at_its_top():
+    assert _imports(PACKAGE / "cli.py", top_level_only=True) == {"errors"}
+
+
+def test_errors_import_nothing():
+    assert _imports(PACKAGE / "errors.py") == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_below_the_app_reads_the_environment_or_prints(path):
+    text = path.read_text()
+    reads = "os.environ" in text or "os.getenv" in text
+    assert not reads or _layer_of(path) == "app" or path.relative_to(PACKAGE).as_posix() == "train/__main__.py"
+
+
+FORBIDDEN = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_that_can_run_code_from_a_file_is_used(path):
+    tree = ast.parse(path.read_text())
+    imported = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not imported & FORBIDDEN
+    assert not calls & {"eval", "exec", "torch.load", "torch.jit.load", "torch.export.load", "yaml.load", "os.system"}
