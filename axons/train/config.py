@@ -91,11 +91,20 @@ class ResolvedConfig(Row):
     steps_per_epoch: int
 
 
-def resolve(config: TrainConfig, training_set: TrainingSet, *, on_gpu: bool) -> ResolvedConfig:
-    """Settle the defaults for a training set and a kind of device, and check that the whole can work.
+def check(resolved: ResolvedConfig) -> None:
+    """Run the shapes of the whole training, without memory or arithmetic, before anything is spent on it.
 
     Raises:
         ConfigurationRefused: names the field.
+    """
+    check_network(resolved.network, crop=resolved.crop, batch=resolved.batch // resolved.config.num_workers)
+
+
+def resolve(config: TrainConfig, training_set: TrainingSet, *, on_gpu: bool) -> ResolvedConfig:
+    """Settle the defaults for a training set and a kind of device.
+
+    Raises:
+        ConfigurationRefused: names the field; whether the network itself can work, `check` tells.
     """
     crop = config.crop or (512 if on_gpu else 256)
     batch = config.batch or (16 if on_gpu else 8)
@@ -112,7 +121,6 @@ def resolve(config: TrainConfig, training_set: TrainingSet, *, on_gpu: bool) -> 
         channels=3 if training_set.channels == 3 else 1,
         num_classes=training_set.num_classes,
     )
-    check_network(spec, crop=crop, batch=batch // config.num_workers)
     labelled = sum(record.labelled_pixels for record in training_set.records_of("train"))
     kind = config.normalisation
     if kind == "auto":

@@ -49,7 +49,7 @@ def train(run_uri: str) -> Status:
 
 
 def prepare(folder: RunFolder, request: RunRequest) -> ResolvedConfig:
-    """Check a request before anything is spent on it, and settle its configuration for all attempts.
+    """Settle the configuration of a run for all its attempts; the network is checked where it is built.
 
     Raises:
         ConfigurationRefused: names the field.

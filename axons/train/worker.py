@@ -21,7 +21,7 @@ from axons.model.devices import use_all_cores
 from axons.model.files import load_encoder_weights, load_model, start_from
 from axons.model.network import build_network
 from axons.train.checkpoints import newest_checkpoint, restore_checkpoint, save_checkpoint
-from axons.train.config import ResolvedConfig
+from axons.train.config import ResolvedConfig, check
 from axons.train.evaluation import sample_picture
 from axons.train.loop import TrainingLoop, Workers, largest
 from axons.train.publish import publish
@@ -98,6 +98,7 @@ def _job(folder: RunFolder, attempt: int, *, on_gpu: bool) -> _Job:
 
 def _train(job: _Job, reporter: Reporter) -> Outcome | None:
     """The loop to its end and, in the first process, what follows it; None where another process or attempt decides."""
+    check(job.resolved)
     job.reader.fetch()
     loop = _loop(job, reporter)
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from axons.errors import ConfigurationRefused
-from axons.train.config import TrainConfig, resolve
+from axons.train.config import TrainConfig, check, resolve
 from tests.drawing import freeze_disks
 
 
@@ -88,11 +88,12 @@ def test_grey_images_are_normalised_each_by_its_own_and_colour_by_the_set(traini
 )
 def test_what_cannot_work_is_refused_before_anything_is_spent(training_set, settings, message):
     with pytest.raises(ConfigurationRefused, match=message):
-        resolve(TrainConfig(**settings), training_set, on_gpu=False)
+        check(resolve(TrainConfig(**settings), training_set, on_gpu=False))
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2", "mit_b0"])
 @pytest.mark.parametrize("architecture", ["unet", "fpn", "deeplabv3plus", "segformer"])
 def test_every_architecture_takes_common_encoders(training_set, architecture, encoder):
     resolved = resolve(TrainConfig(architecture=architecture, encoder=encoder, crop=64), training_set, on_gpu=False)
+    check(resolved)
     assert resolved.network.encoder == encoder
