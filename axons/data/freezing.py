@@ -15,7 +15,7 @@ from axons.data.pipelines import stream
 from axons.data.resizing import resize_image, resize_mask
 from axons.data.rows import Row
 from axons.data.shards import RecordData, draw_points, write_shard
-from axons.data.storage import local_file, open_storage, sha256_of, split_uri
+from axons.data.storage import local_file, open_storage, sha256_of
 from axons.data.tiles import TileGrid, Window
 from axons.data.training_set import (
     MANIFEST,
@@ -54,6 +54,7 @@ class _Cell(Row):
     col0: int
     height: int
     width: int
+    split: Split
     margin: int  # context around the labelled pixels, or around the cell if it is kept whole
     is_trimmed: bool
 
@@ -147,15 +148,19 @@ def finish_freeze(plan: FreezePlan, frozen: Sequence[FrozenShard], *, target_uri
     """Write the manifest over the shards that `write_shards` yielded.
 
     Raises:
-        TrainingSetRefused, AnnotationRefused: as `freeze`; what was written is deleted.
+        TrainingSetRefused, AnnotationRefused: as `freeze`; what was written is deleted. Also if another training set
+            lies there, which stays.
     """
+    target = open_storage(target_uri)
     try:
         training_set = _manifest(plan, sorted(frozen, key=lambda shard: shard.number))
     except (TrainingSetRefused, AnnotationRefused):
-        folder, key = split_uri(target_uri)
-        open_storage(folder).delete_prefix(key)
+        if not target.exists(MANIFEST):
+            target.delete_prefix("shards")
         raise
-    open_storage(target_uri).write(MANIFEST, manifest_bytes(training_set))
+    manifest = manifest_bytes(training_set)
+    if not target.write(MANIFEST, manifest) and target.read(MANIFEST) != manifest:  # not only this step run twice
+        raise TrainingSetRefused(f"another training set lies at {target_uri}; freeze to a new address")
     return training_set
 
 
@@ -171,7 +176,8 @@ def compose(tiles: Sequence[ChosenTile], planes: dict[Window, np.ndarray], windo
 def _cells(index: int, image: ChosenImage, split: Split, request: FreezeRequest) -> Iterator[_Cell]:
     scale = request.scale_of(image)
     if split != "train" and image.height * image.width * scale**2 <= WHOLE_IMAGE_PIXELS:
-        yield _Cell(image=index, row0=0, col0=0, height=image.height, width=image.width, margin=0, is_trimmed=False)
+        whole = {"row0": 0, "col0": 0, "height": image.height, "width": image.width}
+        yield _Cell(image=index, **whole, split=split, margin=0, is_trimmed=False)
         return
     margin = round((CONTEXT if split == "train" else request.window) / scale)
     labelled = [tile.window for tile in image.tiles if any(value < len(request.classes) for value in tile.counts)]
@@ -183,6 +189,7 @@ def _cells(index: int, image: ChosenImage, split: Split, request: FreezeRequest)
                 col0=window.col0,
                 height=window.height,
                 width=window.width,
+                split=split,
                 margin=margin,
                 is_trimmed=True,
             )
@@ -241,15 +248,18 @@ def _records(plan: _ShardPlan) -> tuple[list[RecordData], list[FrozenCell]]:
         if window is None:
             continue
         mask = compose(image.tiles, planes[cell.image], window)
-        pixels, objects = _count(mask, cell.window.intersection(window), window, plan.num_classes)
+        inside = _core(cell, window)
+        own = np.full_like(mask, IGNORE_INDEX)  # without the labels of the context, which are another record's own
+        own[inside.slices] = mask[inside.slices]
         height, width = max(1, round(window.height * scale)), max(1, round(window.width * scale))
-        scaled = resize_mask(mask, height, width)
+        scaled = resize_mask(own, height, width)
         rng = np.random.default_rng([plan.seed, zlib.crc32(image.image_id.encode()), cell.row0, cell.col0])
         pixels_hwc = np.broadcast_to(opened[cell.image].read(window), (window.height, window.width, plan.channels))
         records.append(
             RecordData(
                 image=resize_image(pixels_hwc, height, width),
-                mask=scaled,
+                # What is scored is scored once; what is learnt from is met as often at the edge of a cell as inside.
+                mask=resize_mask(mask, height, width) if cell.split == "train" else scaled,
                 points=draw_points(scaled, plan.num_classes, rng=rng),
             )
         )
@@ -261,9 +271,15 @@ def _records(plan: _ShardPlan) -> tuple[list[RecordData], list[FrozenCell]]:
             col0=round(window.col0 * scale),
             height=height,
             width=width,
-            class_pixels=np.bincount(scaled.reshape(-1), minlength=256)[: plan.num_classes].tolist(),
+            class_pixels=_count_pixels(scaled, plan.num_classes),
         )
-        cells.append(FrozenCell(record=record, pixels=pixels, objects=objects))
+        cells.append(
+            FrozenCell(
+                record=record,
+                pixels=_count_pixels(own, plan.num_classes),
+                objects=_count_objects(mask, inside, plan.num_classes),
+            )
+        )
     return records, cells
 
 
@@ -294,22 +310,30 @@ def _record_window(cell: _Cell, image: ChosenImage, planes: dict[Window, np.ndar
     return box.grown(cell.margin, image.height, image.width)
 
 
-def _count(mask: np.ndarray, core: Window | None, window: Window, num_classes: int) -> tuple[list[int], list[int]]:
-    """Pixels and objects of each class in the cell itself, so that context shared with a neighbour counts once."""
+def _core(cell: _Cell, window: Window) -> Window:
+    """The part of a record's window that lies in its cell, seen from the window; the rest is context."""
+    core = cell.window.intersection(window)
     assert core is not None
-    inside = core.seen_from(window)
-    pixels = np.bincount(mask[inside.slices].reshape(-1), minlength=256)[:num_classes]
+    return core.seen_from(window)
+
+
+def _count_pixels(mask: np.ndarray, num_classes: int) -> list[int]:
+    return np.bincount(mask.reshape(-1), minlength=256)[:num_classes].tolist()
+
+
+def _count_objects(mask: np.ndarray, inside: Window, num_classes: int) -> list[int]:
+    """Objects of each class whose first pixel lies in the cell, so that one shared with a neighbour counts once."""
     objects = [0] * num_classes
     for class_index in range(1, num_classes):
-        # An object belongs to the cell in which its first pixel lies.
-        labels, _ = ndimage.label(mask == class_index)
-        for i, (rows, cols) in enumerate(ndimage.find_objects(labels), start=1):
-            col = cols.start + int(np.argmax(labels[rows.start, cols] == i))
-            objects[class_index] += (
-                inside.row0 <= rows.start < inside.row0 + inside.height
-                and inside.col0 <= col < inside.col0 + inside.width
-            )
-    return pixels.tolist(), objects
+        labels, count = ndimage.label(mask == class_index)
+        pixels = np.flatnonzero(labels)[::-1]
+        first = np.zeros(count + 1, np.int64)
+        first[labels.reshape(-1)[pixels]] = pixels  # of all assigned to an object the last stays: its first pixel
+        rows, cols = np.divmod(first[1:], mask.shape[1])
+        is_inside = (rows >= inside.row0) & (rows < inside.row0 + inside.height)
+        is_inside &= (cols >= inside.col0) & (cols < inside.col0 + inside.width)
+        objects[class_index] = int(np.count_nonzero(is_inside))
+    return objects
 
 
 def _manifest(plan: FreezePlan, frozen: Sequence[FrozenShard]) -> TrainingSet:
@@ -320,13 +344,7 @@ def _manifest(plan: FreezePlan, frozen: Sequence[FrozenShard]) -> TrainingSet:
     if missing := {shard.shard for shard in plan.shards} - {shard.number for shard in frozen}:
         raise TrainingSetRefused(f"{len(missing)} of {len(plan.shards)} shards were not written; freeze again")
     cells = [cell for shard in frozen for cell in shard.cells]
-    balance = _balance(cells, plan.splits, len(request.classes))
-    unlearnable = [request.classes[k].name for k, pixels in enumerate(balance.pixels["train"]) if pixels == 0]
-    if unlearnable:
-        raise TrainingSetRefused(
-            f"class {unlearnable[0]!r} has no labelled pixel in the training images; "
-            "label some there or change the split"
-        )
+    _check_learnable(request, [cell for cell in cells if plan.splits[cell.record.image] == "train"])
     numbers = {shard.number: i for i, shard in enumerate(shard for shard in frozen if shard.shard)}
     train = [image for image, split in zip(plan.images, plan.splits, strict=True) if split == "train"]
     channels = plan.shards[0].channels
@@ -346,11 +364,24 @@ def _manifest(plan: FreezePlan, frozen: Sequence[FrozenShard]) -> TrainingSet:
         shards=[shard.shard for shard in frozen if shard.shard],
         mean=mean,
         std=std,
-        balance=balance,
+        balance=_balance(cells, plan.splits, len(request.classes)),
         diversity=diversity_of(plan.images),
         warnings=warnings_of(plan.images, plan.splits),
         code_version=__version__,
     )
+
+
+def _check_learnable(request: FreezeRequest, cells: Sequence[FrozenCell]) -> None:
+    for k, label_class in enumerate(request.classes):
+        if not any(cell.pixels[k] for cell in cells):
+            raise TrainingSetRefused(
+                f"class {label_class.name!r} has no labelled pixel in the training images; "
+                "label some there or change the split"
+            )
+        if not any(cell.record.class_pixels[k] for cell in cells):
+            raise TrainingSetRefused(
+                f"class {label_class.name!r} has no pixel left at the size of this training set; choose a larger scale"
+            )
 
 
 def _balance(cells: Sequence[FrozenCell], splits: Sequence[Split], num_classes: int) -> Balance:

@@ -17,7 +17,7 @@ from axons.data.pipelines import stream
 from axons.data.rows import Row
 from axons.data.storage import local_file, open_storage, sha256_of
 from axons.data.tiles import TileGrid, Window
-from axons.errors import AnnotationRefused, ImageRefused, ObjectNotFound
+from axons.errors import AnnotationRefused, AxonsError, ImageRefused, ObjectNotFound
 
 
 class Upload(Row):
@@ -160,7 +160,13 @@ def import_images(
     """Make working images, tiles and thumbnails of uploads, as they get ready.
 
     Objects are `target_uri/<image_id>.tif` and `.jpg`: running it twice changes nothing.
+
+    Raises:
+        ValueError: the tiles of `grid` overlap, or two uploads have one id.
     """
+    _check_grid(grid)
+    if len({upload.image_id for upload in uploads}) < len(uploads):
+        raise ValueError(f"some of {len(uploads)} uploads share an image_id; give each its own")
     for answer in stream(
         [upload.packed() for upload in uploads], _import_image, target_uri=target_uri, grid=grid, limits=limits
     ):
@@ -178,7 +184,12 @@ def import_masks(
     grid: TileGrid,
     limits: DecodeLimits = DecodeLimits(),
 ) -> Iterator[ImportedLabels | Refusal]:
-    """Make labels of mask files, tile by tile, as they get ready."""
+    """Make labels of mask files, tile by tile, as they get ready.
+
+    Raises:
+        ValueError: the tiles of `grid` overlap.
+    """
+    _check_grid(grid)
     rows = [mask.packed() for mask in masks]
     for answer in stream(rows, _import_mask, coding=coding, num_classes=num_classes, grid=grid, limits=limits):
         outcome = _Outcome.model_validate_json(answer)
@@ -205,12 +216,19 @@ def tile_images(images: Sequence[ImportedImage], *, grid: TileGrid) -> Iterator[
         yield image.image_id, image.tiles
 
 
+def _check_grid(grid: TileGrid) -> None:
+    if grid.overlap:
+        raise ValueError(
+            f"overlap is {grid.overlap} px; import by tiles without overlap, so that a pixel has one owner"
+        )
+
+
 def _import_image(row: bytes, *, target_uri: str, grid: TileGrid, limits: DecodeLimits) -> Iterator[bytes]:
     upload = Upload.model_validate_json(row)
     try:
         yield _Outcome(image=normalise_upload(upload, _decoder(limits), target_uri=target_uri, grid=grid)).packed()
     except (ImageRefused, ObjectNotFound) as error:
-        yield _Outcome(refusal=Refusal(image_id=upload.image_id, name=upload.name, reason=str(error))).packed()
+        yield _Outcome(refusal=_refusal(upload, error)).packed()
 
 
 def normalise_upload(upload: Upload, decoder: Decoder, *, target_uri: str, grid: TileGrid) -> ImportedImage:
@@ -287,7 +305,7 @@ def _import_mask(
             labels=label_tiles(upload.image_id, upload.name, mask.values, grid, notices=mask.notices)
         ).packed()
     except (ImageRefused, AnnotationRefused, ObjectNotFound) as error:
-        yield _Outcome(refusal=Refusal(image_id=upload.image_id, name=upload.name, reason=str(error))).packed()
+        yield _Outcome(refusal=_refusal(upload, error)).packed()
 
 
 def _survey_mask(row: bytes, *, limits: DecodeLimits) -> Iterator[bytes]:
@@ -297,13 +315,20 @@ def _survey_mask(row: bytes, *, limits: DecodeLimits) -> Iterator[bytes]:
         values = np.unique(raw.values).tolist() if raw.values.ndim == 2 else []
         yield _Outcome(survey=MaskSurvey(name=upload.name, values=values)).packed()
     except (ImageRefused, ObjectNotFound) as error:
-        yield _Outcome(refusal=Refusal(image_id=upload.image_id, name=upload.name, reason=str(error))).packed()
+        yield _Outcome(refusal=_refusal(upload, error)).packed()
 
 
 def _tile_image(row: bytes, *, grid: TileGrid) -> Iterator[bytes]:
     image = ImportedImage.model_validate_json(row)
     measured = measure_tiles(WorkingImage(local_file(image.working_uri)), grid, image.contrast_limits)
     yield image.model_copy(update={"tiles": [Tile.of(tile) for tile in measured]}).packed()
+
+
+def _refusal(upload: Upload | MaskUpload, error: AxonsError) -> Refusal:
+    # The address of the storage says nothing to the person who sent the file.
+    is_gone = isinstance(error, ObjectNotFound)
+    reason = f"{upload.name!r} is not in storage any more; send it again" if is_gone else str(error)
+    return Refusal(image_id=upload.image_id, name=upload.name, reason=reason)
 
 
 @cache

@@ -6,6 +6,9 @@ from typing import Any
 
 import ray.data
 from ray.data import DataContext
+from ray.exceptions import RayTaskError
+
+from axons.errors import AxonsError
 
 _MAX_BLOCKS = 1000  # more tasks than this only cost scheduling
 
@@ -22,6 +25,9 @@ def stream(
 
     `function` runs on workers as a Ray Data task: it is importable, writes its results to storage itself and yields
     small rows that say what it wrote, so that pixels never fill the object store. It may run more than once for a row.
+
+    Raises:
+        AxonsError: what `function` raised, as if it had run here.
     """
     if not rows:
         return
@@ -31,8 +37,16 @@ def stream(
     with DataContext.current(context):
         items = ray.data.from_items([{"row": row} for row in rows], override_num_blocks=min(len(rows), _MAX_BLOCKS))
         answers = items.flat_map(_call, fn_args=(function, arguments), num_cpus=num_cpus, num_gpus=num_gpus or None)  # type: ignore[arg-type]
-    for answer in answers.iter_rows():
-        yield answer["row"]
+    try:
+        for answer in answers.iter_rows():
+            yield answer["row"]
+    except RayTaskError as error:
+        cause = error.cause
+        if not isinstance(cause, AxonsError):
+            raise
+        # Its text is one line for a person, below which Ray Data has written advice for programmers.
+        cause.args = (str(cause.args[0]).partition("\n")[0], *cause.args[1:])
+        raise cause from error
 
 
 def _call(

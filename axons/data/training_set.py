@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,11 +15,13 @@ from axons.data.storage import open_storage
 from axons.data.tiles import Window
 from axons.errors import ChecksumMismatch, ObjectNotFound, TrainingSetNotFound, TrainingSetRefused
 
+Share = Annotated[float, Field(ge=0, le=1)]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 MANIFEST = "manifest.json"
 FEW_IMAGES = 4
+MIN_SCALE, MAX_SCALE = 0.05, 4.0
 
 _SHUFFLES = 200  # tries at a split in which train knows every class
 
@@ -96,9 +99,9 @@ class FreezeRequest(Row):
     name: str
     classes: list[LabelClass] = Field(min_length=2, max_length=253)
     images: list[ChosenImage]
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    fractions: tuple[Share, Share, Share] = (0.7, 0.15, 0.15)
     seed: int = 0
-    scale: float = Field(default=1.0, ge=0.05, le=4.0)
+    scale: float = Field(default=1.0, ge=MIN_SCALE, le=MAX_SCALE)
     pixel_size_um: float | None = Field(default=None, gt=0)
     window: int = Field(default=256, ge=32, le=2048)
 
@@ -255,7 +258,8 @@ def check_request(request: FreezeRequest) -> list[ChosenImage]:
     """The images that have labels.
 
     Raises:
-        TrainingSetRefused: nothing is labelled, a class has no pixel, a label has no class, or a size is unknown.
+        TrainingSetRefused: nothing is labelled, an image is chosen twice, a class has no pixel, a label has no class,
+            or the pixel size of an image is unknown or out of reach.
     """
     num_classes = len(request.classes)
     labelled = [image for image in request.images if any(value < num_classes for value in image.counts)]
@@ -263,18 +267,17 @@ def check_request(request: FreezeRequest) -> list[ChosenImage]:
         raise TrainingSetRefused(
             f"none of the {len(request.images)} chosen images has a labelled tile; label at least one"
         )
-    totals = _class_pixels(labelled, num_classes)
+    times = Counter(image.image_id for image in labelled)
     for image in labelled:
+        if times[image.image_id] > 1:
+            raise TrainingSetRefused(f"image {image.name!r} is chosen twice; choose it once")
         if strange := [value for value in image.counts if num_classes <= value < 253]:
             raise TrainingSetRefused(
                 f"mask of {image.name!r} has class index {strange[0]} but training set {request.name!r} has "
                 f"{num_classes} classes; relabel the mask or add the class"
             )
-        if request.pixel_size_um is not None and image.pixel_size_um is None:
-            raise TrainingSetRefused(
-                f"the pixel size of {image.name!r} is unknown; enter it, or choose a scale instead"
-            )
-    for label_class, pixels in zip(request.classes, totals, strict=True):
+        _check_scale(image, request)
+    for label_class, pixels in zip(request.classes, _class_pixels(labelled, num_classes), strict=True):
         if pixels == 0:
             raise TrainingSetRefused(
                 f"class {label_class.name!r} has no labelled pixel; label some or leave the class out"
@@ -353,6 +356,17 @@ def diversity_of(images: Sequence[ChosenImage]) -> Diversity:
         brightness_max=max(brightness),
         pixel_sizes_um=sorted({image.pixel_size_um for image in images if image.pixel_size_um}),
     )
+
+
+def _check_scale(image: ChosenImage, request: FreezeRequest) -> None:
+    if request.pixel_size_um is not None and image.pixel_size_um is None:
+        raise TrainingSetRefused(f"the pixel size of {image.name!r} is unknown; enter it, or choose a scale instead")
+    if not MIN_SCALE <= request.scale_of(image) <= MAX_SCALE:
+        raise TrainingSetRefused(
+            f"{image.name!r} has {image.pixel_size_um} µm per pixel: at {request.pixel_size_um} µm it would be "
+            f"{request.scale_of(image):.3g} times its size; choose a pixel size that makes it "
+            f"{MIN_SCALE} to {MAX_SCALE} times"
+        )
 
 
 def _groups(images: Sequence[ChosenImage]) -> dict[str, list[int]]:
