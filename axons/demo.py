@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import serve
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
@@ -176,7 +175,8 @@ def _draw_sample(loop: _Loop) -> Path:
 @contextmanager
 def _local_ray(loop: _Loop) -> Iterator[None]:
     """A small Ray for this demo alone, silent unless something is wrong."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for part in ("ray", "ray.data", "ray.serve"):
+        logging.getLogger(part).setLevel(logging.ERROR)
     with loop.console.status("Starting Ray on this machine"):
         ray.init(
             address="local",
@@ -190,8 +190,7 @@ def _local_ray(loop: _Loop) -> Iterator[None]:
     try:
         yield
     finally:
-        serve.shutdown()
-        ray.shutdown()
+        ray.shutdown()  # and Ray Serve with it: to shut that down first makes Ray print of lost calls
 
 
 def _import(
@@ -357,7 +356,7 @@ def _live(console: Console, run: RunFolder) -> Iterator[None]:
         TimeElapsedColumn(),
     )
     stop = threading.Event()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Training", total=1.0, numbers="")
 
         def watch() -> None:

@@ -6,14 +6,54 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+HEAD = """# Faults we have tried
+
+Written by `make faults` on {day}: {held} of {tried} cases held. Each line is a test, named by the sentence it proves.
+
+| what holds | where | cases | seconds | figures |
+|---|---|---|---|---|
+"""
+
 REAL_IMAGES = Path(__file__).parents[2] / "shared" / "data" / "axon-sem"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-report", type=Path, help="write what was tried, and how it went, to this Markdown file")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write the report; figures come from `record_property` in the tests."""
+    if path := config.getoption("--faults-report"):
+        calls = [
+            report
+            for outcome in ("passed", "failed")
+            for report in terminalreporter.stats.get(outcome, [])
+            if report.when == "call"
+        ]
+        by_test = defaultdict(list)
+        for report in calls:
+            by_test[report.nodeid.partition("[")[0]].append(report)
+        head = HEAD.format(day=time.strftime("%Y-%m-%d"), held=sum(r.passed for r in calls), tried=len(calls))
+        path.write_text(head + "".join(_line(test, reports) for test, reports in sorted(by_test.items())))
+
+
+def _line(test: str, reports: list[pytest.TestReport]) -> str:
+    """A line of the report: the cases of one test."""
+    file, _, name = test.partition("::")
+    failed = [report.nodeid for report in reports if not report.passed]
+    sentence = name.removeprefix("test_").replace("_", " ") + (f" **FAILED: {', '.join(failed)}**" if failed else "")
+    seconds = sum(report.duration for report in reports)
+    figures = "; ".join(f"{key}: {value}" for report in reports for key, value in report.user_properties)
+    return f"| {sentence} | {file.removeprefix('tests/')} | {len(reports)} | {seconds:.1f} | {figures} |\n"
 
 
 def free_port() -> int:

@@ -9,17 +9,19 @@ from ray._private.state import state as cluster_state
 from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from axons.data.storage import fsspec_files
 from axons.data.training_set import load_training_set
 from axons.errors import AxonsError, RunFailed
 from axons.train.config import ResolvedConfig, resolve
 from axons.train.devices import chooses_gpu
+from axons.train.memory import KillsForMemory, forget_out_of_memory
 from axons.train.run import RESOLVED, Outcome, RunFolder, RunLog, RunRequest, Status
 from axons.train.worker import train_worker
 
 MAX_FAILURES = 10
+MAX_CONTROLLERS = 4
 
 
 def train(run_uri: str) -> Status:
@@ -38,6 +40,8 @@ def train(run_uri: str) -> Status:
         return folder.status()
     started_at = time.time()
     attempt = folder.begin_attempt()
+    if folder.status().state == "failed":  # whoever resumes it may have found a larger machine
+        forget_out_of_memory(folder.storage)
     folder.write_status(Status(state="preparing", attempt=attempt))
     try:
         outcome = _attempt(folder, request, attempt, started_at)
@@ -76,9 +80,23 @@ def _attempt(folder: RunFolder, request: RunRequest, attempt: int, started_at: f
         return Outcome(state="cancelled", reason="cancelled before it began")
     prepare(folder, request)
     on_gpu = chooses_gpu(request.config.device, cluster_gpus=cluster_gpus())
+    settings = {"run_uri": folder.uri, "attempt": attempt, "on_gpu": on_gpu, "started_at": started_at}
+    try:
+        _fit(folder, request, settings, controllers=MAX_CONTROLLERS)
+    except (TrainingFailedError, RayError) as error:
+        if outcome := folder.outcome(attempt):
+            return outcome
+        raise RunFailed(f"Ray Train gave up after many restarts, last with: {_last_line(error)}") from error
+    outcome = folder.outcome(attempt)
+    return outcome or Outcome(state="failed", reason="another attempt has taken over this run; look at its status")
+
+
+def _fit(folder: RunFolder, request: RunRequest, settings: dict[str, Any], *, controllers: int) -> None:
+    """Train to the end of the attempt; a full machine can cost us Ray Train's own process too: then begin another."""
+    on_gpu = settings["on_gpu"]
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"run_uri": folder.uri, "attempt": attempt, "on_gpu": on_gpu, "started_at": started_at},
+        train_loop_config=settings,
         scaling_config=ScalingConfig(
             num_workers=request.config.num_workers,
             use_gpu=on_gpu,
@@ -86,19 +104,18 @@ def _attempt(folder: RunFolder, request: RunRequest, attempt: int, started_at: f
         ),
         run_config=RunConfig(
             name="ray",
-            **_ray_storage(f"{folder.uri}/attempts/{attempt}"),
+            **_ray_storage(f"{folder.uri}/attempts/{settings['attempt']}"),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[KillsForMemory(folder.uri)],  # type: ignore[list-item]  # typed for the older Ray Train
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
     try:
         trainer.fit()
-    except (TrainingFailedError, RayError) as error:
-        if outcome := folder.outcome(attempt):
-            return outcome
-        raise RunFailed(f"training stopped {MAX_FAILURES + 1} times, last with: {_last_line(error)}") from error
-    outcome = folder.outcome(attempt)
-    return outcome or Outcome(state="failed", reason="another attempt has taken over this run; look at its status")
+    except (ControllerError, RayError):
+        if controllers == 1:
+            raise
+        _fit(folder, request, settings, controllers=controllers - 1)
 
 
 def _finish(folder: RunFolder, attempt: int, outcome: Outcome) -> Status:

@@ -81,7 +81,7 @@ class SplitEvaluation(Row):
             over images.
         confusion: pixels by true class (row) and predicted class (column).
         mean_iou_interval: 95 % interval of the mean over images; None for one image.
-        ms_per_tile: time of one window of `window` px, whole images, on `device`.
+        ms_per_tile, images_per_minute: of predicting whole images by windows of `window` px on `device`.
     """
 
     num_images: int
@@ -97,6 +97,7 @@ class SplitEvaluation(Row):
     num_tiles: int
     seconds: float
     ms_per_tile: float
+    images_per_minute: float
 
 
 class Evaluation(Row):
@@ -156,6 +157,7 @@ class Evaluator:
             num_tiles=num_tiles,
             seconds=time.monotonic() - began,
             ms_per_tile=1000 * predicting / max(1, num_tiles),
+            images_per_minute=60 * len(images) / max(predicting, 1e-9),
         )
 
     def _predict(self, record: Record) -> tuple[np.ndarray, int]:

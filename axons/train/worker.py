@@ -24,6 +24,7 @@ from axons.train.checkpoints import newest_checkpoint, restore_checkpoint, save_
 from axons.train.config import ResolvedConfig, check
 from axons.train.evaluation import sample_picture
 from axons.train.loop import TrainingLoop, Workers, largest
+from axons.train.memory import note_out_of_memory, times_out_of_memory
 from axons.train.publish import publish
 from axons.train.reporter import Reporter
 from axons.train.run import Outcome, RunFolder, RunRequest
@@ -92,13 +93,18 @@ def _job(folder: RunFolder, attempt: int, *, on_gpu: bool) -> _Job:
         attempt=attempt,
         workers=Workers(rank=context.get_world_rank(), world=context.get_world_size()),
         device=ray.train.torch.get_device() if on_gpu else torch.device("cpu"),
-        halvings=len(folder.storage.list_objects("out-of-memory")),
+        halvings=times_out_of_memory(folder.storage),
     )
 
 
 def _train(job: _Job, reporter: Reporter) -> Outcome | None:
     """The loop to its end and, in the first process, what follows it; None where another process or attempt decides."""
     check(job.resolved)
+    if job.halvings > MAX_HALVINGS:
+        raise RunFailed(
+            f"memory ran out even with a batch of {job.resolved.batch >> MAX_HALVINGS} crops of "
+            f"{job.resolved.crop} px; choose a smaller crop or encoder, or a machine with more memory"
+        )
     job.reader.fetch()
     loop = _loop(job, reporter)
     with tempfile.TemporaryDirectory() as scratch:
@@ -107,6 +113,8 @@ def _train(job: _Job, reporter: Reporter) -> Outcome | None:
             restore_checkpoint(loop, checkpoint)
         else:
             _begin_weights(job, loop, reporter)
+    if job.halvings:
+        reporter.notice(f"memory ran out: the batch is {loop.batch} crops instead of {job.resolved.batch}")
     _refuse_to_start_in_place(job, loop)
     reporter.begin(job.device, batch=loop.batch)
     reporter.log(f"attempt {job.attempt} goes on from epoch {loop.progress.epoch} with batch {loop.batch}")
@@ -159,8 +167,6 @@ def _begin_weights(job: _Job, loop: TrainingLoop, reporter: Reporter) -> None:
         load_encoder_weights(loop.network, job.resolved.network.encoder, folder_uri=config.encoder_weights)
     else:
         reporter.notice("all weights begin at random: no earlier model and no pretrained encoder was given")
-    if job.halvings:
-        reporter.notice(f"memory ran out: the batch is {loop.batch} crops instead of {job.resolved.batch}")
 
 
 def _refuse_to_start_in_place(job: _Job, loop: TrainingLoop) -> None:
@@ -231,20 +237,12 @@ class _CheckpointSaver:
 
 @contextmanager
 def _memory_watched(job: _Job) -> Iterator[None]:
-    """Turn running out of memory into a smaller batch: note it, and let Ray start the processes again."""
+    """Note that memory ran out, and let Ray start the processes again, with a smaller batch."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        if job.halvings < MAX_HALVINGS:
-            job.folder.storage.write(f"out-of-memory/{job.halvings + 1}", str(error).encode())
-        else:
-            reason = (
-                f"memory ran out even with a batch of {job.resolved.batch >> job.halvings} crops of "
-                f"{job.resolved.crop} px; choose a smaller crop or encoder"
-            )
-            job.folder.write_outcome(job.attempt, Outcome(state="failed", reason=reason))
+        if _is_out_of_memory(error):
+            note_out_of_memory(job.folder.storage, times_before=job.halvings, message=str(error))
         raise
 
 

@@ -59,7 +59,7 @@ def descendants(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def training_workers(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The worker processes of Ray Train below a driver."""
-    return [process for process in descendants(driver) if "RayTrainWorker" in _title(process)]
+    return [process for process in descendants(driver) if "RayTrainWorker" in title(process)]
 
 
 def kill(process: psutil.Process) -> None:
@@ -68,7 +68,7 @@ def kill(process: psutil.Process) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
