@@ -30,11 +30,18 @@ def main() -> None:
         _fail("interrupted")
 
 
-@app.callback()
-def _axons(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _axons(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -114,10 +121,12 @@ def predict(
 
     results = predict_files(local, images, out, with_overlay=overlay, scale=scale, objects_of=objects)
     if as_json:
-        typer.echo(json.dumps([asdict(result) for result in results]))
+        typer.echo(json.dumps({"images": [asdict(result) for result in results]}))
     else:
         for result in results:
-            typer.echo(result.refusal or f"{result.image} -> {result.mask}")
+            for notice in result.notices:
+                typer.echo(f"{result.image}: {notice}", err=True)
+            typer.echo(result.refusal or f"{result.image} -> {result.mask}", err=result.refusal is not None)
     if any(result.refusal for result in results):
         raise typer.Exit(1)
 

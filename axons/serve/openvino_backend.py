@@ -1,9 +1,10 @@
 """A network run by OpenVINO's request queue: the fast way on a CPU."""
 
 import io
-import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 from axons.data.node_cache import NodeCache
+from axons.data.storage import sha256_of
 from axons.model.devices import cpu_computes_bf16
 from axons.model.files import Model
 from axons.model.windows import Forward
 
 MIN_AGREEMENT = 0.999
 
+_DIGEST = 64  # characters of a sha256 before the network in a cached file
 _CLEAR_MARGIN = 0.02  # between the two most probable classes; below it, rounding may decide
 
 
@@ -36,15 +39,15 @@ def openvino_forward(model: Model, *, cache: NodeCache, threads: int) -> Forward
     core = openvino.Core()
 
     def fetch(target: Path) -> None:
-        target.write_bytes(_compiled(core, model, settings).export_model().getvalue())
+        exported = _compiled(core, model, settings).export_model().getvalue()
+        target.write_bytes(sha256_of(exported).encode() + exported)
 
     try:
-        blob = cache.path(name, fetch).read_bytes()
-        compiled = core.import_model(io.BytesIO(blob), "CPU", settings)
+        compiled = core.import_model(_checked(cache.path(name, fetch)), "CPU", settings)
     except RuntimeError:  # compiled for another processor, or damaged: make it again
         cache.drop(name)
-        compiled = core.import_model(io.BytesIO(cache.path(name, fetch).read_bytes()), "CPU", settings)
-    forward = _Queue(compiled)
+        compiled = core.import_model(_checked(cache.path(name, fetch)), "CPU", settings)
+    forward = _Requests(compiled)
     return forward if agreement(forward, model) >= MIN_AGREEMENT else None
 
 
@@ -62,27 +65,41 @@ def agreement(forward: Forward, model: Model) -> float:
     return float(same[is_clear].float().mean()) if is_clear.any() else 1.0
 
 
-class _Queue:
-    """Runs windows one by one through as many requests as keep the cores busy; callers take turns."""
+class _Requests:
+    """Runs windows one by one in as many requests as keep the cores busy; callers share them.
+
+    Not openvino.AsyncInferQueue: once one of its requests has failed, its next call ends the process.
+    """
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
-        self._queue = openvino.AsyncInferQueue(compiled)
-        self._queue.set_callback(self._keep)
-        self._logits: np.ndarray = np.empty(0, np.float32)
-        self._lock = threading.Lock()
-        self._shape = tuple(compiled.output(0).shape)
+        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="openvino")
+        self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(count):
+            self._idle.put(compiled.create_infer_request())
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        pixels = windows.numpy()
-        with self._lock:
-            self._logits = np.empty((len(pixels), *self._shape[1:]), np.float32)
-            for i in range(len(pixels)):
-                self._queue.start_async({0: pixels[i : i + 1]}, i)
-            self._queue.wait_all()
-            return torch.from_numpy(self._logits)
+        return torch.from_numpy(np.concatenate(list(self._threads.map(self._infer, windows.numpy()[:, None]))))
 
-    def _keep(self, request: openvino.InferRequest, i: int) -> None:
-        self._logits[i] = request.get_output_tensor(0).data[0]
+    def _infer(self, window: np.ndarray) -> np.ndarray:
+        request = self._idle.get()
+        try:
+            return request.infer({0: window})[0]
+        finally:
+            self._idle.put(request)
+
+
+def _checked(path: Path) -> io.BytesIO:
+    """The compiled network of a cached file.
+
+    Raises:
+        RuntimeError: it is damaged; OpenVINO itself would read flipped weights without a word.
+    """
+    data = path.read_bytes()
+    digest, exported = data[:_DIGEST], data[_DIGEST:]
+    if sha256_of(exported).encode() != digest:
+        raise RuntimeError(f"the cached network {path} is damaged")
+    return io.BytesIO(exported)
 
 
 def _compiled(core: openvino.Core, model: Model, settings: dict[str, Any]) -> openvino.CompiledModel:

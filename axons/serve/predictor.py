@@ -10,6 +10,7 @@ from axons.data.node_cache import NodeCache
 from axons.data.resizing import resize_image, resize_mask
 from axons.data.storage import default_cache
 from axons.data.tiles import TileGrid
+from axons.data.training_set import MAX_SCALE, MIN_SCALE
 from axons.errors import PredictionRefused
 from axons.model.devices import num_cores
 from axons.model.files import Model, ModelCard, load_model
@@ -34,6 +35,14 @@ class Predictor:
         """The windows of its predictions."""
         return TileGrid(tile=self.card.window, overlap=self.card.overlap)
 
+    def notices_for(self, channels: int) -> list[str]:
+        """What a person should know about its prediction of an image with so many channels."""
+        if channels == self.card.channels:
+            return self.notices
+        if channels == 1:
+            return ["the model expects colour: the grey image was given to it as colour", *self.notices]
+        return ["the model expects grey images: the mean of the three colours was taken", *self.notices]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
@@ -43,7 +52,7 @@ class Segmentation:
         mask: (H, W) uint8 class indices, exactly of the input's size.
         confidence: (H, W) uint8, probability of the predicted class, 255 for certain.
         class_pixels: pixels of each class.
-        notices: what was done to the image on the way.
+        notices: what was done to the image on the way, and what a person should know about the predictor.
     """
 
     mask: np.ndarray
@@ -82,15 +91,18 @@ def segment(image: np.ndarray, predictor: Predictor, *, scale: float | None = No
 
     Args:
         image: (H, W), (H, W, 1) or (H, W, 3), uint8 or uint16.
-        scale: at which the network sees it; by default as in training.
+        scale: at which the network sees it, 0.05 to 4; by default as in training.
     Raises:
-        PredictionRefused: another shape or type, too large, or a result that is not usable.
+        PredictionRefused: another shape or type, too large, also at that scale, or a result that is not usable.
     """
-    pixels, notices = fit_channels(check_image(image), predictor.card)
+    given = check_image(image)
+    pixels = fit_channels(given, predictor.card)
     height, width = pixels.shape[:2]
-    scale = predictor.card.scale if scale is None else scale
-    seen = resize_image(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-    source = ImageSource.of_array(seen, *predictor.card.normalisation.of_image(*statistics(seen)))
+    seen_height, seen_width = scaled_size(height, width, predictor.card.scale if scale is None else scale)
+    _check_pixels(seen_height * seen_width, "image, at the scale of the prediction,")
+    seen = resize_image(pixels, seen_height, seen_width)
+    # Statistics of the pixels as they came, as in training: averaging lowers the std.
+    source = ImageSource.of_array(seen, *predictor.card.normalisation.of_image(*statistics(pixels)))
     try:
         prediction = predict_image(
             source,
@@ -106,7 +118,7 @@ def segment(image: np.ndarray, predictor: Predictor, *, scale: float | None = No
         mask=mask,
         confidence=resize_mask(prediction.confidence, height, width),
         class_pixels=check_mask(mask, (height, width), len(predictor.card.classes)),
-        notices=notices,
+        notices=predictor.notices_for(given.shape[2]),
     )
 
 
@@ -121,23 +133,28 @@ def check_image(image: np.ndarray) -> np.ndarray:
         raise PredictionRefused(f"image has shape {image.shape}; give (H, W), (H, W, 1) or (H, W, 3)")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise PredictionRefused(f"image has type {image.dtype}; give uint8 or uint16")
-    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS_AT_ONCE:
-        raise PredictionRefused(
-            f"image has {pixels.shape[0] * pixels.shape[1] / 1e6:.0f} Mpx; up to {MAX_PIXELS_AT_ONCE / 1e6:.0f} Mpx "
-            "are answered at once: start a prediction job instead"
-        )
+    _check_pixels(pixels.shape[0] * pixels.shape[1], "image")
     return pixels
 
 
-def fit_channels(pixels: np.ndarray, card: ModelCard) -> tuple[np.ndarray, list[str]]:
-    """(H, W, C) with the channels the network expects, and a notice if that changed the image."""
-    channels = pixels.shape[2]
-    if channels == card.channels:
-        return pixels, []
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2), ["the model expects colour: the grey image was given to it as colour"]
-    grey = np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype)
-    return grey, ["the model expects grey images: the mean of the three colours was taken"]
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """The size of an image as the network sees it.
+
+    Raises:
+        PredictionRefused: the scale is not from 0.05 to 4.
+    """
+    if not MIN_SCALE <= scale <= MAX_SCALE:
+        raise PredictionRefused(f"scale is {scale}; choose one from {MIN_SCALE} to {MAX_SCALE:g}")
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def fit_channels(pixels: np.ndarray, card: ModelCard) -> np.ndarray:
+    """(H, W, C) with the channels the network expects; `Predictor.notices_for` says how."""
+    if pixels.shape[2] == card.channels:
+        return pixels
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype)
 
 
 def check_mask(mask: np.ndarray, shape: tuple[int, int], num_classes: int) -> list[int]:
@@ -153,6 +170,14 @@ def check_mask(mask: np.ndarray, shape: tuple[int, int], num_classes: int) -> li
             f"{num_classes} classes; this is a fault of the platform, report it"
         )
     return counts.tolist()
+
+
+def _check_pixels(count: int, what: str) -> None:
+    if count > MAX_PIXELS_AT_ONCE:
+        raise PredictionRefused(
+            f"{what} has {count / 1e6:.1f} Mpx; up to {MAX_PIXELS_AT_ONCE / 1e6:.0f} Mpx are answered at once: "
+            "start a prediction job instead"
+        )
 
 
 def _try_openvino(model: Model, cache: NodeCache, threads: int) -> tuple[Forward | None, str]:

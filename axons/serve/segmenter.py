@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from axons.data.rows import Row
-from axons.errors import SegmenterBusy
+from axons.errors import AxonsError, SegmenterBusy
 from axons.model.devices import num_cores
 from axons.serve.predictor import Predictor, Segmentation, load_predictor, segment
 
@@ -37,7 +40,7 @@ class SegmenterSettings(Row):
     num_cpus: float = Field(0.5, ge=0)
     threads: int | None = None
     max_ongoing: int = Field(4, ge=1)
-    max_queued: int = Field(64, ge=0)
+    max_queued: int = Field(64, ge=1)
 
 
 @serve.deployment
@@ -47,6 +50,8 @@ class Segmenter:
     def __init__(self, settings: SegmenterSettings) -> None:
         self._device = torch.device("cuda" if settings.gpu_share > 0 else "cpu")
         self._threads = settings.threads or num_cores()
+        # Of its own: in the common pool every thread may hold a request that waits for this very pass.
+        self._forwarding = ThreadPoolExecutor(1, thread_name_prefix="forward")
 
     async def segment(self, image: np.ndarray, scale: float | None = None) -> Segmentation:
         """See `predictor.segment`."""
@@ -67,14 +72,14 @@ class Segmenter:
         def forward(windows: torch.Tensor) -> torch.Tensor:
             return asyncio.run_coroutine_threadsafe(self._forward_together((predictor, windows)), loop).result()
 
-        return Predictor(**{**vars(predictor), "forward": forward})
+        return replace(predictor, forward=forward)
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.005)
     async def _forward_together(self, calls: list[tuple[Predictor, torch.Tensor]]) -> list[torch.Tensor]:
         """Ray Serve joins calls of one model only: batches are split by multiplexed model id."""
         predictor = calls[0][0]
         windows = torch.cat([windows for _, windows in calls])
-        logits = await asyncio.to_thread(predictor.forward, windows)
+        logits = await asyncio.get_running_loop().run_in_executor(self._forwarding, predictor.forward, windows)
         return list(logits.split([len(windows) for _, windows in calls]))
 
 
@@ -95,9 +100,9 @@ def ask_segmenter(
     """Send an image; returns a function that waits for the answer, so many seconds at most.
 
     Raises (from that function):
-        SegmenterBusy: too many requests are waiting.
+        SegmenterBusy: too many requests are waiting, or the replica that had this one has died.
         PredictionRefused, ModelRefused, ChecksumMismatch: see `predictor.segment` and `load_predictor`.
-        TimeoutError: no answer in time.
+        TimeoutError: no answer in time; the request is taken back.
     """
     response: Any = handle.options(multiplexed_model_id=model_uri).segment.remote(image, scale)
 
@@ -107,6 +112,20 @@ def ask_segmenter(
         except BackPressureError as error:
             raise SegmenterBusy(
                 f"too many images are waiting for prediction; try again in {RETRY_AFTER_S} seconds", RETRY_AFTER_S
+            ) from error
+        except RayActorError as error:
+            raise SegmenterBusy(
+                f"the prediction broke off and its process starts again; try again in {RETRY_AFTER_S} seconds",
+                RETRY_AFTER_S,
+            ) from error
+        except RayTaskError as error:
+            if isinstance(error.cause, AxonsError):  # its text is for a person; Ray's would be a stack trace
+                raise error.cause from error
+            raise
+        except TimeoutError as error:
+            response.cancel()
+            raise TimeoutError(
+                f"no prediction within {timeout_s} s; try again later or with a smaller image"
             ) from error
         return result
 
