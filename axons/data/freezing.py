@@ -263,6 +263,7 @@ def _records(plan: _ShardPlan) -> tuple[list[RecordData], list[FrozenCell]]:
                 points=draw_points(scaled, plan.num_classes, rng=rng),
             )
         )
+        counted = _count_pixels(own, plan.num_classes)
         record = Record(
             image=cell.image,
             shard=plan.shard,
@@ -271,12 +272,12 @@ def _records(plan: _ShardPlan) -> tuple[list[RecordData], list[FrozenCell]]:
             col0=round(window.col0 * scale),
             height=height,
             width=width,
-            class_pixels=_count_pixels(scaled, plan.num_classes),
+            class_pixels=counted if scaled is own else _count_pixels(scaled, plan.num_classes),
         )
         cells.append(
             FrozenCell(
                 record=record,
-                pixels=_count_pixels(own, plan.num_classes),
+                pixels=counted,
                 objects=_count_objects(mask, inside, plan.num_classes),
             )
         )
@@ -324,15 +325,16 @@ def _count_pixels(mask: np.ndarray, num_classes: int) -> list[int]:
 def _count_objects(mask: np.ndarray, inside: Window, num_classes: int) -> list[int]:
     """Objects of each class whose first pixel lies in the cell, so that one shared with a neighbour counts once."""
     objects = [0] * num_classes
+    top, bottom = inside.row0, inside.row0 + inside.height
+    left, right = inside.col0, inside.col0 + inside.width
     for class_index in range(1, num_classes):
-        labels, count = ndimage.label(mask == class_index)
-        pixels = np.flatnonzero(labels)[::-1]
-        first = np.zeros(count + 1, np.int64)
-        first[labels.reshape(-1)[pixels]] = pixels  # of all assigned to an object the last stays: its first pixel
-        rows, cols = np.divmod(first[1:], mask.shape[1])
-        is_inside = (rows >= inside.row0) & (rows < inside.row0 + inside.height)
-        is_inside &= (cols >= inside.col0) & (cols < inside.col0 + inside.width)
-        objects[class_index] = int(np.count_nonzero(is_inside))
+        labels, _ = ndimage.label(mask == class_index)
+        for i, (rows, cols) in enumerate(ndimage.find_objects(labels), start=1):
+            is_inside = top <= rows.start < bottom and left <= cols.start and cols.stop <= right
+            if not is_inside and top <= rows.start < bottom:  # part of its first row may lie beside the cell
+                first = cols.start + int(np.argmax(labels[rows.start, cols] == i))
+                is_inside = left <= first < right
+            objects[class_index] += is_inside
     return objects
 
 

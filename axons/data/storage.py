@@ -24,7 +24,6 @@ from axons.errors import ChecksumMismatch, ObjectNotFound, StorageUnavailable
 
 AREAS = ("projects", "training-sets", "models", "tmp")
 
-_CHUNK = 1 << 20
 _KEY = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
 _PART = ".part-"
 # Standard mode: exponential back-off with jitter on connection errors, time-outs, 5xx and throttling.
@@ -57,6 +56,7 @@ class Storage(ABC):
     def write(self, key: str, data: bytes | Path) -> bool:
         """Create the object from bytes or a file; returns False, and leaves it alone, if the key exists.
 
+        A file may become the object itself: nobody may change it afterwards, only delete it.
         Keys are unique or derived from what they hold, so an existing key means that this step has run before.
         """
 
@@ -234,16 +234,13 @@ class _FolderStorage(Storage):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{_PART}{uuid.uuid4().hex}")
         try:
-            with part.open("xb") as file:
-                if isinstance(data, Path):
-                    with data.open("rb") as source:
-                        shutil.copyfileobj(source, file, _CHUNK)
-                else:
-                    file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            if isinstance(data, Path):
+                _link_or_copy(data, part)
+            else:
+                part.write_bytes(data)
+            _sync(part)
             part.replace(path)
-            _sync_folder(path.parent)
+            _sync(path.parent)
         finally:
             part.unlink(missing_ok=True)
 
@@ -352,8 +349,17 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _link_or_copy(source: Path, target: Path) -> None:
+    """The same file under another name where that is possible: bytes that are there already are not written again."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
