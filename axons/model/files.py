@@ -4,10 +4,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -15,9 +15,10 @@ from torch import nn
 from axons import __version__
 from axons.data.rows import Row
 from axons.data.storage import open_storage, sha256_of
-from axons.data.training_set import LabelClass
+from axons.data.tiles import TileGrid
+from axons.data.training_set import MAX_SCALE, MIN_SCALE, LabelClass
 from axons.errors import ModelRefused, ObjectNotFound
-from axons.model.network import Architecture, NetworkSpec, build_network
+from axons.model.network import STRIDE, Architecture, NetworkSpec, build_network
 from axons.model.normalisation import Normalisation
 
 WEIGHTS = "model.safetensors"
@@ -58,16 +59,24 @@ class ModelCard(Row):
     channels: Literal[1, 3]
     classes: list[LabelClass] = Field(min_length=2)
     normalisation: Normalisation
-    crop: int
-    window: int
-    overlap: int
-    scale: float = 1.0
-    pixel_size_um: float | None = None
+    crop: int = Field(gt=0, multiple_of=STRIDE)
+    window: int = Field(gt=0, multiple_of=STRIDE)
+    overlap: int = Field(ge=0)
+    scale: float = Field(1.0, ge=MIN_SCALE, le=MAX_SCALE)
+    pixel_size_um: float | None = Field(None, gt=0, allow_inf_nan=False)
     scores: dict[str, dict[str, Any]] = {}
     origin: Origin
     sha256: str
     crops_sha256: str | None = None
     code_version: str = __version__
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        TileGrid(tile=self.window, overlap=self.overlap)
+        for name, values in (("mean", self.normalisation.mean), ("std", self.normalisation.std)):
+            if len(values) != self.channels:
+                raise ValueError(f"normalisation.{name} has {len(values)} values for {self.channels} channels")
+        return self
 
     @property
     def spec(self) -> NetworkSpec:
@@ -153,7 +162,13 @@ def load_weights(spec: NetworkSpec, path: Path) -> nn.Module:
         ModelRefused: the first difference, or damage.
     """
     tensors = read_tensors(path)
-    network = build_network(spec)
+    try:
+        network = build_network(spec)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ModelRefused(
+            f"no {spec.architecture} with encoder {spec.encoder!r} can be built here ({error}); "
+            "update axons, or choose another encoder"
+        ) from error
     check_tensors(tensors, network.state_dict(), what=f"{spec.architecture} with {spec.encoder}")
     network.load_state_dict(tensors)
     return network
@@ -208,6 +223,7 @@ def import_weights(
 
     Raises:
         ModelRefused: the weights do not fit the network, or the classes do not fit the weights.
+        ValueError: `crop` is no multiple of 32, or the normalisation has another number of channels.
     """
     if len(classes) != spec.num_classes:
         raise ModelRefused(

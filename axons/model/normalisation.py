@@ -1,15 +1,17 @@
 """From pixel values to what a network sees."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from axons.data.rows import Row
 
 NormalisationKind = Literal["image", "training set"]
 
 _SMALLEST_STD = 1 / 255  # a blank image must not become amplified noise
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Normalisation(Row):
@@ -20,8 +22,8 @@ class Normalisation(Row):
     """
 
     kind: NormalisationKind
-    mean: list[float]
-    std: list[float]
+    mean: list[_Share]
+    std: list[_Share]
 
     def of_image(self, mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """The mean and std, (C,) float32, for an image with this mean and std of its own."""

@@ -39,11 +39,10 @@ def confusion_matrix(prediction: np.ndarray, target: np.ndarray, num_classes: in
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction is {prediction.shape} but target is {target.shape}; compare masks of one size")
-    # Ignored pixels go to a row of their own: cheaper than picking out the others.
-    pairs = np.where(target == IGNORE_INDEX, num_classes, target).astype(np.uint16)
-    pairs *= num_classes
+    # Ignored pixels go to row 255, which is cut off: cheaper than picking out the others.
+    pairs = np.multiply(target, num_classes, dtype=np.uint16)
     pairs += prediction
-    counts = np.bincount(pairs.reshape(-1), minlength=num_classes * (num_classes + 1))
+    counts = np.bincount(pairs.reshape(-1), minlength=num_classes**2)
     return counts[: num_classes**2].reshape(num_classes, num_classes)
 
 

@@ -93,6 +93,27 @@ def test_a_folder_without_a_card_is_no_model(tmp_path):
         load_model(str(tmp_path), device=CPU)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window": 0}, "window: Input should be greater than 0"),
+        ({"window": 65}, "window: Input should be a multiple of 32"),
+        ({"overlap": 64}, "overlap is 64 px for tiles of 64 px; choose an overlap from 0 to 63"),
+        ({"scale": 0}, "scale: Input should be greater than or equal to 0.05"),
+        ({"normalisation": {"kind": "image", "mean": [0.5, 0.5], "std": [0.2]}}, "normalisation.mean has 2 values"),
+        ({"normalisation": {"kind": "image", "mean": [7.0], "std": [0.2]}}, "normalisation.mean.0: Input should be"),
+        ({"encoder": "resnet19"}, "no unet with encoder 'resnet19' can be built here"),
+        ({"architecture": "transformer"}, "architecture: Input should be"),
+    ],
+)
+def test_a_card_that_cannot_be_right_is_refused_with_the_reason(model_uri, changes, message):
+    storage = open_storage(model_uri)
+    card = {**json.loads(storage.read("model.json")), **changes}
+    storage.replace("model.json", json.dumps(card).encode())
+    with pytest.raises(ModelRefused, match=message):
+        load_model(model_uri, device=CPU)
+
+
 def test_missing_weights_are_told(model_uri):
     open_storage(model_uri).delete_prefix("model.safetensors")
     with pytest.raises(ModelRefused, match="is incomplete"):
@@ -176,12 +197,13 @@ def test_plain_weights_become_a_model(network, tmp_path):
 )
 def test_plain_weights_of_another_network_are_refused(network, tmp_path, changes, message):
     save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    spec = _spec(**changes)
     with pytest.raises(ModelRefused, match=message):
         import_weights(
             tmp_path / "mine.safetensors",
-            spec=_spec(**changes),
+            spec=spec,
             classes=CLASSES,
-            normalisation=NORMALISATION,
+            normalisation=Normalisation(kind="image", mean=[0.5] * spec.channels, std=[0.2] * spec.channels),
             crop=64,
             target_uri=str(tmp_path / "model"),
             name="mine.safetensors",
