@@ -24,6 +24,7 @@ FEW_IMAGES = 4
 MIN_SCALE, MAX_SCALE = 0.05, 4.0
 
 _SHUFFLES = 200  # tries at a split in which train knows every class
+_MODEST = 1.5  # val and test get at most so many times as much of the labelled pixels as of the images, if that can be
 
 
 class LabelClass(Row):
@@ -289,7 +290,8 @@ def assign_splits(images: Sequence[ChosenImage], request: FreezeRequest) -> list
     """The split of each image: by group, never by tile; the same seed gives the same split.
 
     What a person has set stays. Of the rest, train gets at least one, val one from two and test one from three; among
-    many draws the one is taken in which train, then val and test, know the most classes.
+    many draws the first is taken in which train, then val and test, know the most classes, and in which
+    val and test do not take the largest images from train.
     """
     groups = _groups(images)
     fixed = {key: split for key, members in groups.items() for i in members if (split := images[i].split)}
@@ -309,7 +311,18 @@ def assign_splits(images: Sequence[ChosenImage], request: FreezeRequest) -> list
             for split in SPLITS
         )
 
-    best = max((draw() for _ in range(_SHUFFLES)), key=classes_known)  # the first of equals
+    total = sum(int(counts.sum()) for counts in known.values())
+
+    def is_modest(splits: Mapping[str, Split]) -> bool:
+        for split in ("val", "test"):
+            keys = [key for key in splits if splits[key] == split]
+            share = sum(len(groups[key]) for key in keys) / len(images)
+            if sum(int(known[key].sum()) for key in keys) > _MODEST * share * total:
+                return False
+        return True
+
+    # The first of equals.
+    best = max((draw() for _ in range(_SHUFFLES)), key=lambda splits: (classes_known(splits), is_modest(splits)))
     split_of = {i: best[key] for key, members in groups.items() for i in members}
     return [images[i].split or split_of[i] for i in range(len(images))]
 

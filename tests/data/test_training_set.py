@@ -95,6 +95,13 @@ def test_what_a_person_has_set_stays(fixed):
     ]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_largest_of_many_small_images_is_not_held_out(seed):
+    small = images(7)
+    large = image("large", counts={value: 20 * count for value, count in ALL_CLASSES.items()})
+    assert split([*small, large], seed=seed, fractions=(0.7, 0.3, 0))[-1] == "train"
+
+
 def test_a_group_follows_the_split_that_a_person_gave_to_one_of_its_images():
     chosen = [image("a", group="rat 1", split="test"), image("b", group="rat 1"), *images(6)]
     assert split(chosen)[:2] == ["test", "test"]
