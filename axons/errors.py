@@ -78,3 +78,88 @@ class SegmenterBusy(AxonsError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class NotFound(AxonsError):
+    """There is no such thing, or whoever asks may not know of it."""
+
+
+class NotAllowed(AxonsError):
+    """Whoever asks may see the thing but not do this to it."""
+
+
+class SignInRequired(AxonsError):
+    """Nobody is signed in, or the session or token has ended."""
+
+
+class SignInRefused(AxonsError):
+    """Wrong name, password or code; `retry_after_s` where the account is slowed down."""
+
+    def __init__(self, message: str, retry_after_s: int | None = None) -> None:
+        super().__init__(message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidRequest(AxonsError):
+    """A value in a request cannot be accepted; `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(field, message)
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}"
+
+
+class Conflict(AxonsError):
+    """What is asked for does not go together with what is there."""
+
+
+class StaleRevision(AxonsError):
+    """Somebody else has saved in between; `current` is the newest revision."""
+
+    def __init__(self, message: str, current: int) -> None:
+        super().__init__(message, current)
+        self.current = current
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class LimitReached(AxonsError):
+    """A limit of a person, class or installation would be passed."""
+
+
+class TooLarge(AxonsError):
+    """A request or file is larger than is accepted."""
+
+
+class StorageFull(AxonsError):
+    """There is not enough free space to write."""
+
+
+class DatabaseBusy(AxonsError):
+    """The database does not answer in time."""
+
+
+class DatabaseTaken(AxonsError):
+    """Another process has the database file open."""
+
+
+class ServerUnavailable(AxonsError):
+    """The server did not answer, or answered that it cannot at the moment."""
+
+
+class RequestFailed(AxonsError):
+    """The server refused a request of the client; `status` is the HTTP status, `code` the kind of problem."""
+
+    def __init__(self, message: str, status: int, code: str = "") -> None:
+        super().__init__(message, status, code)
+        self.status = status
+        self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -1,0 +1,152 @@
+"""Sessions on SQLite or PostgreSQL: whole transactions, retried whole."""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+from sqlmodel import Session
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from axons.errors import DatabaseBusy, DatabaseTaken
+
+_T = TypeVar("_T")
+
+_RETRY_FOR_S = 8.0
+_TAKEN_WAIT_S = 20.0  # a killed app's replica lives on for seconds
+_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+
+
+class Database:
+    """Runs functions of a session, each as one transaction that is committed when the function returns.
+
+    SQLite has one writing connection behind one lock, PostgreSQL runs writers beside each other at REPEATABLE READ; a
+    function that lost a race is run again from its beginning, so it must do nothing but read and write rows.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self._reader = _engine(url, is_sqlite=self.is_sqlite, begin="BEGIN")
+        self._writer = _engine(url, is_sqlite=self.is_sqlite, begin="BEGIN IMMEDIATE") if self.is_sqlite else self._reader
+        self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
+
+    def read(self, function: Callable[[Session], _T]) -> _T:
+        """The answer of a function that only reads.
+
+        Raises:
+            DatabaseBusy: the database did not answer in time.
+        """
+        return self._run(function, self._reader)
+
+    def write(self, function: Callable[[Session], _T]) -> _T:
+        """Run a function and commit; nothing is changed if it raises.
+
+        Raises:
+            DatabaseBusy: the database did not answer in time.
+        """
+        return self._run(function, self._writer)
+
+    def check(self) -> None:
+        """Ask the database something.
+
+        Raises:
+            DatabaseBusy: it does not answer.
+        """
+        self.read(lambda session: session.connection().execute(text("SELECT 1")))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def _run(self, function: Callable[[Session], _T], engine: Engine) -> _T:
+        retrying = Retrying(
+            retry=retry_if_exception(_is_passing),
+            stop=stop_after_delay(_RETRY_FOR_S),
+            wait=wait_random_exponential(0.02, max=1.0),
+            reraise=True,
+        )
+        try:
+            return retrying(self._once, function, engine)
+        except (OperationalError, DBAPIError) as error:
+            if not _is_passing(error):
+                raise
+            raise DatabaseBusy("the database does not answer at the moment; try again in 5 seconds") from error
+
+    def _once(self, function: Callable[[Session], _T], engine: Engine) -> _T:
+        lock: Any = self._write_lock if engine is self._writer else nullcontext()
+        with lock, Session(engine, expire_on_commit=False) as session, session.begin():
+            return function(session)
+
+
+@contextmanager
+def sqlite_taken(path: Path) -> Iterator[None]:
+    """Be the one process that has the SQLite file open.
+
+    Raises:
+        DatabaseTaken: another process holds it and does not let go.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        until = time.monotonic() + _TAKEN_WAIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise DatabaseTaken(
+                        f"the database {str(path)!r} is in use by another process; stop the other axons first"
+                    ) from error
+                time.sleep(0.2)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:
+    if not is_sqlite:
+        return create_engine(
+            url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10, isolation_level="REPEATABLE READ"
+        )
+    is_writer = begin != "BEGIN"
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=1 if is_writer else 8,
+        max_overflow=0 if is_writer else 40,
+        connect_args={"check_same_thread": False, "timeout": 10, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the same transaction may succeed a moment later."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state in (_SERIALIZATION_FAILURE, _DEADLOCK) or error.connection_invalidated:
+        return True
+    if state is not None and state[:2] in ("08", "57"):  # connection lost, server going down
+        return True
+    return isinstance(error, OperationalError) and (
+        state is None and any(word in str(error.orig) for word in ("locked", "busy", "connect", "server closed"))
+    )

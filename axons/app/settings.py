@@ -1,0 +1,67 @@
+"""Every setting of the platform, read once from `AXONS_*` environment variables; `docs/settings.md` is made from it."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How this installation runs."""
+
+    model_config = SettingsConfigDict(env_prefix="AXONS_", frozen=True, extra="ignore")
+
+    data: Path = Field(Path("axons-data"), description="Folder for the database, storage and secrets of one machine.")
+    database_url: SecretStr | None = Field(
+        None, description="postgresql+psycopg://user:password@host/name; by default SQLite in the data folder."
+    )
+    storage_url: str | None = Field(
+        None, description="s3://bucket/prefix or abfs://…; by default the folder storage/ in the data folder."
+    )
+    public_url: str = Field("http://127.0.0.1:8000", description="The server's own address as browsers see it.")
+    secret: SecretStr | None = Field(
+        None, description="Signs one-time links; by default made at the first start and kept in the data folder."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    session_idle_minutes: int = Field(60, ge=1, description="A session ends after so long without a request.")
+    session_hours: int = Field(12, ge=1, description="A session ends after so long in any case.")
+    max_login_failures: int = Field(100, ge=10, description="Wrong passwords of one account before it is locked.")
+
+    upload_part_bytes: int = Field(8 << 20, ge=1 << 16, description="Size of the parts of an upload.")
+    max_upload_bytes: int = Field(2 << 30, ge=1 << 20, description="Largest file that may be uploaded.")
+    upload_ttl_s: float = Field(3600, gt=0, description="An upload that is not completed is forgotten after so long.")
+    max_body_bytes: int = Field(16 << 20, ge=1 << 20, description="Largest body of any other request.")
+    keep_originals: bool = Field(False, description="New projects keep the uploaded files as they came.")
+
+    max_active_trainings: int = Field(1, ge=1, description="Trainings of one student that wait or run at a time.")
+    max_training_minutes: float = Field(120, gt=0, description="Longest training of a student.")
+    max_prediction_pixels: int = Field(16_000_000, ge=1, description="Larger images are predicted as a job.")
+    max_project_bytes: int = Field(20 << 30, ge=1 << 20, description="Storage of one project.")
+    max_user_bytes: int = Field(50 << 30, ge=1 << 20, description="Storage of all projects of one person.")
+    min_free_bytes: int = Field(5 << 30, ge=0, description="Uploads and trainings are refused below this free space.")
+
+    trash_days: float = Field(30, ge=0, description="What a person deletes can be restored for so long.")
+    temporary_hours: float = Field(24, gt=0, description="Temporary objects are deleted after so long.")
+    max_datasets: int = Field(2, ge=1, description="Imports, freezings and exports that run at a time.")
+    max_trainings: int | None = Field(
+        None, ge=1, description="Trainings that run at a time; by default as many as the `driver` resource admits."
+    )
+    train_gpu_share: float = Field(0.75, gt=0, le=1, description="Part of a GPU that a training worker asks for.")
+    segmenter_gpu_share: float = Field(0.25, ge=0, le=1, description="Part of a GPU that a Segmenter replica asks for.")
+
+    oidc_issuer: str | None = Field(None, description="Address of an OpenID Connect provider; signs people in.")
+    oidc_client_id: str | None = Field(None, description="Our name at the provider.")
+    oidc_client_secret: SecretStr | None = Field(None, description="Our secret at the provider.")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data.absolute() / 'axons.db'}"
+
+    @property
+    def storage(self) -> str:
+        """The address of the storage."""
+        return self.storage_url.rstrip("/") if self.storage_url else str(self.data.absolute() / "storage")
