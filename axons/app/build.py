@@ -1,0 +1,32 @@
+"""The web application, put together: gate, REST, and what else is mounted."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from axons import __version__
+from axons.app.gate import Gate
+from axons.app.platform import Platform
+from axons.app.rest.problems import add_problem_handlers
+
+
+def build_api(platform: Platform) -> FastAPI:
+    """The REST API, without the gate: `request.scope["axons.actor"]` says who asks."""
+    api = FastAPI(title="Axons", version=__version__, docs_url=None, redoc_url=None)
+    api.state.platform = platform
+    add_problem_handlers(api)
+    for router in _routers():
+        api.include_router(router, prefix="/v1")
+    return api
+
+
+def build_app(platform: Platform) -> ASGIApp:
+    """Everything that a browser or a client reaches, behind the gate."""
+    app = FastAPI(title="Axons", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.platform = platform
+    app.mount("/api", build_api(platform))
+    return Gate(app, platform)
+
+
+def _routers() -> list:
+    """One router for each part of REST."""
+    return []

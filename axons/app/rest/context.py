@@ -1,0 +1,41 @@
+"""What a route gets: the platform and who asks."""
+
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel
+
+from axons.app.platform import Platform
+from axons.app.policy import Actor
+from axons.errors import SignInRequired
+
+_T = TypeVar("_T")
+
+PAGE = 50
+MAX_PAGE = 500
+
+
+def _platform(request: Request) -> Platform:
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+def _actor(request: Request) -> Actor:
+    """The gate has put it there; without one nothing behind the gate is answered."""
+    actor: Actor | None = request.scope.get("axons.actor")
+    if actor is None:
+        raise SignInRequired("nobody is signed in; sign in, or send a token in the Authorization header")
+    return actor
+
+
+PlatformOf = Annotated[Platform, Depends(_platform)]
+ActorOf = Annotated[Actor, Depends(_actor)]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows of a page.")]
+
+
+class Page(BaseModel, Generic[_T]):
+    """Some of the rows; `next` is the cursor of the following page, None at the end."""
+
+    items: list[_T]
+    next: str | None = None

@@ -1,0 +1,91 @@
+"""Errors as answers: one JSON shape (RFC 9457) for all of REST."""
+
+import logging
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from axons import errors
+from axons.errors import AxonsError
+
+_LOG = logging.getLogger("axons.rest")
+
+# The first kind that fits; an AxonsError not named here is something the person can correct.
+_STATUS: list[tuple[type[AxonsError], int]] = [
+    (errors.SignInRequired, 401),
+    (errors.SignInRefused, 401),
+    (errors.NotAllowed, 403),
+    (errors.NotFound, 404),
+    (errors.ObjectNotFound, 404),
+    (errors.TrainingSetNotFound, 404),
+    (errors.Conflict, 409),
+    (errors.LimitReached, 409),
+    (errors.StaleRevision, 412),
+    (errors.TooLarge, 413),
+    (errors.SegmenterBusy, 429),
+    (errors.StorageFull, 507),
+    (errors.DatabaseBusy, 503),
+    (errors.StorageUnavailable, 503),
+    (errors.ServerUnavailable, 503),
+    (AxonsError, 422),
+]
+_RETRY_AFTER_S = 5
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error as problem+json, ours with its own sentence, others without their inside."""
+    app.add_exception_handler(AxonsError, _answer_axons_error)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _answer_http_error)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _answer_surprise)
+
+
+def problem(status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
+    """One answer: `type` names the kind of problem, `detail` is the sentence for the person."""
+    content = {"type": f"axons:{code}", "title": code, "status": status, "detail": detail, **more}
+    return JSONResponse(content, status, headers=headers, media_type="application/problem+json")
+
+
+def problem_of(error: AxonsError) -> JSONResponse:
+    """The answer to an error of ours."""
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    more = {name: getattr(error, name) for name in ("field", "current") if hasattr(error, name)}
+    headers: dict[str, str] = {}
+    if status in (429, 503) or getattr(error, "retry_after_s", None):
+        headers["Retry-After"] = str(getattr(error, "retry_after_s", None) or _RETRY_AFTER_S)
+        status = 429 if isinstance(error, errors.SignInRefused) else status
+    return problem(status, _code(error), str(error), headers=headers, **more)
+
+
+def _code(error: AxonsError) -> str:
+    name = type(error).__name__
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+async def _answer_axons_error(_request: Request, error: AxonsError) -> JSONResponse:
+    return problem_of(error)
+
+
+async def _answer_validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
+    return problem(422, "invalid-request", f"{field or 'the request'}: {first['msg']}", field=field)
+
+
+async def _answer_http_error(_request: Request, error: HTTPException) -> JSONResponse:
+    return problem(error.status_code, f"http-{error.status_code}", str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _answer_surprise(request: Request, error: Exception) -> JSONResponse:
+    number = uuid4().hex[:8]
+    _LOG.error("request %s %s failed (%s)", request.method, request.url.path, number, exc_info=error)
+    return problem(
+        500,
+        "internal-error",
+        f"something went wrong on our side; tell the administrator the number {number}",
+        number=number,
+    )

@@ -1,0 +1,69 @@
+"""A fresh database and storage folder per test, people in it, and clients that are signed in as them."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import SQLModel
+from starlette.testclient import TestClient
+
+from axons.app.build import build_api
+from axons.app.database import Database
+from axons.app.platform import Platform
+from axons.app.policy import Actor
+from axons.app.settings import Settings
+from axons.app.tables import User
+from axons.data.storage import open_storage
+
+
+@pytest.fixture
+def platform(tmp_path) -> Iterator[Platform]:
+    settings = Settings(data=tmp_path / "data")
+    settings.data.mkdir()
+    database = Database(settings.database)
+    SQLModel.metadata.create_all(database._writer)
+    yield Platform(settings=settings, database=database, storage=open_storage(settings.storage))
+    database.close()
+
+
+def add_user(platform: Platform, name: str, role: str = "student") -> Actor:
+    """An account without a password, and its actor."""
+    user = User(name=name, folded_name=name.casefold(), role=role)
+
+    def add(session) -> Actor:
+        session.add(user)
+        return Actor.of(user)
+
+    return platform.database.write(add)
+
+
+@pytest.fixture
+def ana(platform) -> Actor:
+    return add_user(platform, "ana")
+
+
+@pytest.fixture
+def ben(platform) -> Actor:
+    return add_user(platform, "ben")
+
+
+@pytest.fixture
+def teacher(platform) -> Actor:
+    return add_user(platform, "teacher", "educator")
+
+
+@pytest.fixture
+def admin(platform) -> Actor:
+    return add_user(platform, "admin", "administrator")
+
+
+class As:
+    """REST as one person, past the gate: `As(platform, ana).get("/v1/projects")`."""
+
+    def __new__(cls, platform: Platform, actor: Actor | None) -> TestClient:
+        api = build_api(platform)
+
+        async def app(scope, receive, send) -> None:
+            scope["axons.actor"] = actor
+            await api(scope, receive, send)
+
+        return TestClient(app, raise_server_exceptions=False)
