@@ -16,7 +16,7 @@ class UserBase(SQLModel):
     """What others may see of an account."""
 
     name: str = Field(min_length=1, max_length=60, description="Sign-in name; letter case does not matter.")
-    display_name: str = Field("", max_length=120)
+    display_name: str = Field(default="", max_length=120)
     role: str = "student"
 
 
@@ -33,10 +33,10 @@ class User(UserBase, table=True):
     folded_name: str = Field(unique=True, max_length=120)
     password_hash: str | None = None
     must_change_password: bool = False
-    subject: str | None = Field(None, unique=True)
+    subject: str | None = Field(default=None, unique=True)
     is_active: bool = True
     failed_logins: int = 0
-    blocked_until: datetime | None = Field(None, sa_type=UtcDateTime)
+    blocked_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     language: str = "en"
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
@@ -49,7 +49,7 @@ class LoginCode(SQLModel, table=True):
     id: str = Field(primary_key=True)
     user_id: str = Field(foreign_key="user.id", index=True)
     expires_at: datetime = Field(sa_type=UtcDateTime)
-    used_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class SignIn(SQLModel, table=True):
@@ -62,7 +62,7 @@ class SignIn(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     last_seen_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
-    revoked_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Token(SQLModel, table=True):
@@ -73,9 +73,9 @@ class Token(SQLModel, table=True):
     name: str = Field(max_length=80)
     token_hash: str = Field(unique=True)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    expires_at: datetime | None = Field(None, sa_type=UtcDateTime)
-    last_used_at: datetime | None = Field(None, sa_type=UtcDateTime)
-    revoked_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Classroom(SQLModel, table=True):
@@ -89,12 +89,12 @@ class Classroom(SQLModel, table=True):
 
     id: str = Field(default_factory=new_id, primary_key=True)
     name: str = Field(max_length=120)
-    join_code: str | None = Field(None, unique=True)
+    join_code: str | None = Field(default=None, unique=True)
     switches: dict[str, bool] = Field(default_factory=dict, sa_type=JSON)
     limits: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     created_by: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    archived_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    archived_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Membership(SQLModel, table=True):
@@ -112,12 +112,12 @@ class Assignment(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True)
     classroom_id: str = Field(foreign_key="classroom.id", index=True)
     title: str = Field(max_length=200)
-    text: str = Field("", max_length=20_000)
-    template_project_id: str | None = Field(None, foreign_key="project.id")
-    due_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    text: str = Field(default="", max_length=20_000)
+    template_project_id: str | None = Field(default=None, foreign_key="project.id")
+    due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_by: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class HandIn(SQLModel, table=True):
@@ -129,12 +129,12 @@ class HandIn(SQLModel, table=True):
     assignment_id: str = Field(foreign_key="assignment.id", index=True)
     user_id: str = Field(foreign_key="user.id", index=True)
     project_id: str = Field(foreign_key="project.id")
-    training_set_id: str | None = Field(None, foreign_key="training_set.id")
-    run_id: str | None = Field(None, foreign_key="run.id")
+    training_set_id: str | None = Field(default=None, foreign_key="training_set.id")
+    run_id: str | None = Field(default=None, foreign_key="run.id")
     report_key: str | None = None
-    comment: str = Field("", max_length=20_000)
+    comment: str = Field(default="", max_length=20_000)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    returned_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    returned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Mark(SQLModel, table=True):
@@ -143,7 +143,7 @@ class Mark(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True)
     hand_in_id: str = Field(foreign_key="hand_in.id", index=True)
     value: str = Field(max_length=40)
-    comment: str = Field("", max_length=20_000)
+    comment: str = Field(default="", max_length=20_000)
     by_user_id: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
@@ -167,7 +167,7 @@ class Invitation(SQLModel, table=True):
     role: str
     created_by: str = Field(foreign_key="user.id")
     expires_at: datetime = Field(sa_type=UtcDateTime)
-    revoked_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class IdempotencyKey(SQLModel, table=True):

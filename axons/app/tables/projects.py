@@ -18,10 +18,10 @@ class ProjectBase(SQLModel):
     """
 
     name: str = Field(min_length=1, max_length=120)
-    description: str = Field("", max_length=20_000)
-    instructions: str = Field("", max_length=20_000)
-    tile: int = Field(256, ge=64, le=2048)
-    threshold: float = Field(0.6, ge=0, le=1)
+    description: str = Field(default="", max_length=20_000)
+    instructions: str = Field(default="", max_length=20_000)
+    tile: int = Field(default=256, ge=64, le=2048)
+    threshold: float = Field(default=0.6, ge=0, le=1)
 
 
 class Project(ProjectBase, table=True):
@@ -29,14 +29,14 @@ class Project(ProjectBase, table=True):
 
     id: str = Field(default_factory=new_id, primary_key=True)
     owner_id: str = Field(foreign_key="user.id", index=True)
-    classroom_id: str | None = Field(None, foreign_key="classroom.id", index=True)
-    assignment_id: str | None = Field(None, foreign_key="assignment.id", index=True)
+    classroom_id: str | None = Field(default=None, foreign_key="classroom.id", index=True)
+    assignment_id: str | None = Field(default=None, foreign_key="assignment.id", index=True)
     copied_from: str | None = None
     keeps_originals: bool = False
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    archived_at: datetime | None = Field(None, sa_type=UtcDateTime)
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    archived_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class LabelClass(SQLModel, table=True):
@@ -50,7 +50,7 @@ class LabelClass(SQLModel, table=True):
     index: int
     name: str = Field(max_length=80)
     colour: str
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Image(SQLModel, table=True):
@@ -81,19 +81,19 @@ class Image(SQLModel, table=True):
     bright_share: float
     hashes: list[str] = Field(sa_type=JSON)
     pixel_size_um: float | None = None
-    geo: dict[str, Any] | None = Field(None, sa_type=JSON)
+    geo: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     notices: list[str] = Field(sa_type=JSON)
     working_key: str
     sheet_key: str
     sheet_step: int
     original_key: str | None = None
     stored_bytes: int = 0
-    group: str | None = Field(None, max_length=120)
+    group: str | None = Field(default=None, max_length=120)
     split: str | None = None
     is_excluded: bool = False
     created_by: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Tiling(SQLModel, table=True):
@@ -139,11 +139,11 @@ class Tile(SQLModel, table=True):
     revision: int = 0
     crc32: int | None = None
     counts: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
-    labelled_by: str | None = Field(None, foreign_key="user.id")
-    labelled_at: datetime | None = Field(None, sa_type=UtcDateTime)
-    assigned_to: str | None = Field(None, foreign_key="user.id")
-    leased_by: str | None = Field(None, foreign_key="user.id")
-    leased_until: datetime | None = Field(None, sa_type=UtcDateTime)
+    labelled_by: str | None = Field(default=None, foreign_key="user.id")
+    labelled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    assigned_to: str | None = Field(default=None, foreign_key="user.id")
+    leased_by: str | None = Field(default=None, foreign_key="user.id")
+    leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Revision(SQLModel, table=True):
@@ -182,7 +182,7 @@ class Upload(SQLModel, table=True):
 
     id: str = Field(default_factory=new_id, primary_key=True)
     user_id: str = Field(foreign_key="user.id", index=True)
-    project_id: str | None = Field(None, foreign_key="project.id", index=True)
+    project_id: str | None = Field(default=None, foreign_key="project.id", index=True)
     purpose: str = "images"
     name: str = Field(max_length=255)
     num_bytes: int

@@ -34,15 +34,15 @@ class Job(SQLModel, table=True):
     reason: str = ""
     log: str = ""
     user_id: str = Field(foreign_key="user.id")
-    project_id: str | None = Field(None, foreign_key="project.id", index=True)
-    classroom_id: str | None = Field(None, foreign_key="classroom.id")
-    target_id: str | None = Field(None, index=True)
+    project_id: str | None = Field(default=None, foreign_key="project.id", index=True)
+    classroom_id: str | None = Field(default=None, foreign_key="classroom.id")
+    target_id: str | None = Field(default=None, index=True)
     request: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     result: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    started_at: datetime | None = Field(None, sa_type=UtcDateTime)
-    finished_at: datetime | None = Field(None, sa_type=UtcDateTime)
-    cancel_requested_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    cancel_requested_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class TrainingSet(SQLModel, table=True):
@@ -69,7 +69,7 @@ class TrainingSet(SQLModel, table=True):
     summary: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     created_by: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Run(SQLModel, table=True):
@@ -84,7 +84,7 @@ class Run(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True)
     project_id: str = Field(foreign_key="project.id", index=True)
     training_set_id: str = Field(foreign_key="training_set.id", index=True)
-    job_id: str | None = Field(None, foreign_key="job.id", index=True)
+    job_id: str | None = Field(default=None, foreign_key="job.id", index=True)
     number: int
     name: str = Field(max_length=120)
     key: str
@@ -94,7 +94,7 @@ class Run(SQLModel, table=True):
     is_prepared: bool = False
     created_by: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class EpochMetric(SQLModel, table=True):
@@ -132,7 +132,7 @@ class Model(SQLModel, table=True):
 
     id: str = Field(default_factory=new_id, primary_key=True)
     project_id: str = Field(foreign_key="project.id", index=True)
-    run_id: str | None = Field(None, foreign_key="run.id")
+    run_id: str | None = Field(default=None, foreign_key="run.id")
     name: str = Field(max_length=120)
     version: int
     key: str
@@ -143,7 +143,7 @@ class Model(SQLModel, table=True):
     is_promoted: bool = False
     created_by: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Evaluation(SQLModel, table=True):
@@ -168,7 +168,7 @@ class Prediction(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True)
     project_id: str = Field(foreign_key="project.id", index=True)
     model_id: str = Field(foreign_key="model.id", index=True)
-    image_id: str | None = Field(None, foreign_key="image.id", index=True)
+    image_id: str | None = Field(default=None, foreign_key="image.id", index=True)
     name: str = Field(max_length=255)
     key: str
     height: int = 0
@@ -181,7 +181,7 @@ class Prediction(SQLModel, table=True):
     reason: str = ""
     created_by: str = Field(foreign_key="user.id")
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    deleted_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Notification(SQLModel, table=True):
@@ -192,15 +192,15 @@ class Notification(SQLModel, table=True):
     text: str = Field(max_length=400)
     link: str = ""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    read_at: datetime | None = Field(None, sa_type=UtcDateTime)
+    read_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Audit(SQLModel, table=True):
     """Who did what to what; written in the transaction of the deed, never changed."""
 
-    number: int | None = Field(None, primary_key=True)
+    number: int | None = Field(default=None, primary_key=True)
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
-    actor_id: str | None = Field(None, index=True)
+    actor_id: str | None = Field(default=None, index=True)
     action: str = Field(max_length=60)
     object_kind: str = Field(max_length=40)
     object_id: str = Field(index=True)
@@ -214,7 +214,7 @@ class Trash(SQLModel, table=True):
     kind: str = Field(max_length=40)
     object_id: str = Field(index=True)
     label: str = Field(max_length=255)
-    project_id: str | None = Field(None, index=True)
+    project_id: str | None = Field(default=None, index=True)
     deleted_by: str = Field(foreign_key="user.id", index=True)
     deleted_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     purge_after: datetime = Field(sa_type=UtcDateTime)
