@@ -1,11 +1,13 @@
 """The web application, put together: gate, REST, and what else is mounted."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from axons import __version__
+from axons.app import health, pages
 from axons.app.gate import Gate
 from axons.app.platform import Platform
+from axons.app.rest import projects, trash
 from axons.app.rest.problems import add_problem_handlers
 
 
@@ -16,6 +18,7 @@ def build_api(platform: Platform) -> FastAPI:
     add_problem_handlers(api)
     for router in _routers():
         api.include_router(router, prefix="/v1")
+    api.include_router(pages.router)
     return api
 
 
@@ -23,10 +26,15 @@ def build_app(platform: Platform) -> ASGIApp:
     """Everything that a browser or a client reaches, behind the gate."""
     app = FastAPI(title="Axons", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.platform = platform
+    add_problem_handlers(app)
+    app.include_router(health.router)
     app.mount("/api", build_api(platform))
     return Gate(app, platform)
 
 
-def _routers() -> list:
+def _routers() -> list[APIRouter]:
     """One router for each part of REST."""
-    return []
+    return [
+        projects.router,
+        trash.router,
+    ]

@@ -1,0 +1,33 @@
+"""Log lines as JSON, one line for each event: what a person typed cannot pass for a line of its own."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+
+class JsonLines(logging.Formatter):
+    """time, level, logger, text, and the trace where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON; line ends inside are escaped."""
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True)
+
+
+def set_up_logs(level: str, stream: TextIO | None = None) -> None:
+    """Let everything below the logger `axons` write to standard error, or to `stream`."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("axons")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
