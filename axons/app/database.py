@@ -35,7 +35,9 @@ class Database:
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self._reader = _engine(url, is_sqlite=self.is_sqlite, begin="BEGIN")
-        self._writer = _engine(url, is_sqlite=self.is_sqlite, begin="BEGIN IMMEDIATE") if self.is_sqlite else self._reader
+        self._writer = (
+            _engine(url, is_sqlite=self.is_sqlite, begin="BEGIN IMMEDIATE") if self.is_sqlite else self._reader
+        )
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
 
     def read(self, function: Callable[[Session], _T]) -> _T:
@@ -110,6 +112,11 @@ def sqlite_taken(path: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def writing_engine(url: str) -> Engine:
+    """Connections for a migration: on SQLite each transaction has the write lock from its beginning."""
+    return _engine(url, is_sqlite=make_url(url).get_backend_name() == "sqlite", begin="BEGIN IMMEDIATE")
 
 
 def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:

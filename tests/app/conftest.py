@@ -13,14 +13,30 @@ from axons.app.policy import Actor
 from axons.app.settings import Settings
 from axons.app.tables import User
 from axons.data.storage import open_storage
+from tests.app.postgres import postgres  # noqa: F401 (a fixture)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `both_databases` runs on SQLite and on PostgreSQL, the rest on SQLite."""
+    if "database_url" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture
-def platform(tmp_path) -> Iterator[Platform]:
-    settings = Settings(data=tmp_path / "data")
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """The address of a fresh PostgreSQL database; None is SQLite in the data folder."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    return request.getfixturevalue("postgres").fresh_database()
+
+
+@pytest.fixture
+def platform(tmp_path, database_url) -> Iterator[Platform]:
+    settings = Settings(data=tmp_path / "data", database_url=database_url)
     settings.data.mkdir()
     database = Database(settings.database)
-    SQLModel.metadata.create_all(database._writer)
+    if database.is_sqlite:
+        SQLModel.metadata.create_all(database._writer)
     yield Platform(settings=settings, database=database, storage=open_storage(settings.storage))
     database.close()
 

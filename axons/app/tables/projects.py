@@ -30,7 +30,7 @@ class Project(ProjectBase, table=True):
     id: str = Field(default_factory=new_id, primary_key=True)
     owner_id: str = Field(foreign_key="user.id", index=True)
     classroom_id: str | None = Field(default=None, foreign_key="classroom.id", index=True)
-    assignment_id: str | None = Field(default=None, foreign_key="assignment.id", index=True)
+    assignment_id: str | None = Field(default=None, index=True)  # no foreign key: assignments point to projects
     copied_from: str | None = None
     keeps_originals: bool = False
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)

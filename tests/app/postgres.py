@@ -1,0 +1,96 @@
+"""A throwaway PostgreSQL server for the tests, and fresh databases in it."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from axons.app.migrate import migrate
+from tests.conftest import free_port
+
+INSTALLED = Path("/usr/lib/postgresql")
+
+
+class Postgres:
+    """A running server; `url` is its administrative database."""
+
+    def __init__(self, programs: Path, folder: Path, port: int) -> None:
+        self._programs, self._folder, self._port = programs, folder, port
+        self.url = self._url("postgres")
+
+    def start(self) -> None:
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c fsync=off -c unix_socket_directories={self._folder}"
+        self._run("pg_ctl", "-D", self._data, "-l", str(self._folder / "log"), "-o", options, "-w", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
+
+    def make_cluster(self) -> None:
+        self._run("initdb", "-D", self._data, "-U", "axons", "--auth=trust", "--encoding=UTF8", "--no-sync")
+
+    def fresh_database(self) -> str:
+        """A database with the tables of this release and no rows."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
+        return self._url(name)
+
+    def make_template(self) -> None:
+        self.execute("CREATE DATABASE migrated")
+        migrate(self._url("migrated"))
+
+    def empty_database(self) -> str:
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(f'CREATE DATABASE "{name}"')
+        return self._url(name)
+
+    def execute(self, statement: str) -> None:
+        engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    @property
+    def _data(self) -> str:
+        return str(self._folder / "data")
+
+    def _url(self, name: str) -> str:
+        return f"postgresql+psycopg://axons@127.0.0.1:{self._port}/{name}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run([self._programs / program, *arguments], check=True, capture_output=True, **_as_somebody())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for all tests of a session."""
+    programs = sorted(INSTALLED.glob("*/bin/initdb"))
+    if not programs:
+        pytest.skip(f"PostgreSQL is not installed below {INSTALLED}")
+    folder = Path(tempfile.mkdtemp(prefix="axons-postgres-"))
+    if somebody := _as_somebody():
+        os.chown(folder, somebody["user"], somebody["group"])
+    server = Postgres(programs[-1].parent, folder, free_port())
+    try:
+        server.make_cluster()
+        server.start()
+        server.make_template()
+        yield server
+        server.stop("immediate")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_somebody() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": "/"}
