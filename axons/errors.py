@@ -129,6 +129,14 @@ class StaleRevision(AxonsError):
         return str(self.args[0])
 
 
+class RevisionMissing(AxonsError):
+    """A save that does not say which revision it changes."""
+
+
+class TileLocked(AxonsError):
+    """The labels of a tile that is done stay as they are."""
+
+
 class LimitReached(AxonsError):
     """A limit of a person, class or installation would be passed."""
 

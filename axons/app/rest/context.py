@@ -2,7 +2,7 @@
 
 from typing import Annotated, Generic, TypeVar
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel
 
 from axons.app.platform import Platform
@@ -30,6 +30,7 @@ def _actor(request: Request) -> Actor:
 
 PlatformOf = Annotated[Platform, Depends(_platform)]
 ActorOf = Annotated[Actor, Depends(_actor)]
+Id = Annotated[str, Path(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows of a page.")]
 

@@ -26,6 +26,8 @@ _STATUS: list[tuple[type[AxonsError], int]] = [
     (errors.LimitReached, 409),
     (errors.StaleRevision, 412),
     (errors.TooLarge, 413),
+    (errors.TileLocked, 423),
+    (errors.RevisionMissing, 428),
     (errors.SegmenterBusy, 429),
     (errors.StorageFull, 507),
     (errors.DatabaseBusy, 503),

@@ -51,7 +51,10 @@ def _decoded(cursor: str, keys: Sequence[Any]) -> list[BindParameter[Any]]:
     try:
         plain = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         places = zip(keys, plain, strict=True)
-        return [bindparam(None, _as(key.type.python_type, value), type_=key.type) for key, value in places]
+        return [
+            bindparam(None, _as(getattr(key.type, "impl", key.type).python_type, value), type_=key.type)
+            for key, value in places
+        ]
     except (ValueError, TypeError, binascii.Error) as error:
         raise InvalidRequest(
             "cursor", f"{cursor[:40]!r} is not of this list; take `next` of the page before"
