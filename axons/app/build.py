@@ -7,7 +7,7 @@ from axons import __version__
 from axons.app import health, pages
 from axons.app.gate import Gate
 from axons.app.platform import Platform
-from axons.app.rest import projects, trash
+from axons.app.rest import projects, trash, uploads
 from axons.app.rest.problems import add_problem_handlers
 
 
@@ -37,4 +37,5 @@ def _routers() -> list[APIRouter]:
     return [
         projects.router,
         trash.router,
+        uploads.router,
     ]
