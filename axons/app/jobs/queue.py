@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from axons.app.tables import Job
+from axons.app.tables import Job, now
 
 ACTIVE_STATES = ("preparing", "running", "validating")
 TRAININGS = ("train",)
@@ -97,6 +97,25 @@ def ahead(session: Session) -> dict[str, int]:
         running = num_active(session, kinds)
         places.update({job_id: running + i for i, job_id in enumerate(waiting_in_order(session, kinds))})
     return places
+
+
+def claim(session: Session, job_id: str) -> Job | None:
+    """Begin the next attempt of a waiting job; None if it does not wait any more."""
+    job = session.exec(select(Job).where(col(Job.id) == job_id).with_for_update()).one()
+    if job.state != "queued":
+        return None
+    job.state = "preparing"
+    job.attempt += 1
+    job.progress = 0.0
+    job.reason = ""
+    job.started_at = now()
+    job.log += log_line(f"attempt {job.attempt} begins")
+    return job
+
+
+def log_line(text: str) -> str:
+    """A line for the log of a job."""
+    return f"{now():%Y-%m-%dT%H:%M:%SZ} {text}\n"
 
 
 def _served(session: Session, kinds: Sequence[str], user_ids: set[str]) -> Served:

@@ -163,15 +163,10 @@ def end_job(session: Session, job: Job, state: str, reason: str) -> None:
     job.finished_at = now()
     if state == "done":
         job.progress = 1.0
-    note(job, f"{state}: {reason}" if reason else state)
+    job.log += queue.log_line(f"{state}: {reason}" if reason else state)
     if state != "done" and job.kind != "train":
         kinds.fail(kinds.kind_name(job), session, job)
     session.add(job)
-
-
-def note(job: Job, line: str) -> None:
-    """Add a line to the log of a job."""
-    job.log += f"{now():%Y-%m-%dT%H:%M:%SZ} {line}\n"
 
 
 def _waiting_reason(job: Job, ahead: int | None) -> str:
