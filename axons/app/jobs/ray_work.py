@@ -108,6 +108,14 @@ def train_command(run_uri: str) -> str:
     return shlex.join([sys.executable, "-m", "axons.train", run_uri])
 
 
+def submit_line(submission_id: str, run_uri: str) -> str:
+    """The command with which a person submits a prepared run exactly as the dispatcher would."""
+    resources, environment = json.dumps({DRIVER: 1}), json.dumps({"env_vars": _DRIVER_ENVIRONMENT})
+    options = ["--submission-id", submission_id, "--entrypoint-resources", resources]
+    words = ["ray", "job", "submit", *options, "--runtime-env-json", environment]
+    return f"{shlex.join(words)} -- {train_command(run_uri)}"
+
+
 @ray.remote(num_cpus=0, num_returns="streaming", max_retries=0)
 def _stream(kind: str, request: str) -> Iterator[str]:
     for row in kind_of(kind).work(json.loads(request)):

@@ -1,0 +1,180 @@
+"""Runs over REST."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from pydantic import BaseModel, Field
+from sqlmodel import Session
+
+from axons.app.jobs.ray_work import submit_line
+from axons.app.platform import Platform
+from axons.app.policy import Actor
+from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
+from axons.app.rest.downloads import bytes_answer, zip_answer
+from axons.app.services import runs
+from axons.app.services.runs import RunCreate, RunPublic
+from axons.app.tables import Job, Run
+from axons.data.storage import Storage
+from axons.errors import NotFound
+from axons.report import render_report
+from axons.train.run import RunFolder
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+_TAIL = 200_000
+
+
+class RunStarted(RunPublic):
+    """A run that waits; with `prepare` also its folder, and the line that submits it to Ray."""
+
+    run_uri: str | None = None
+    submit: str | None = None
+
+
+class RunMetrics(BaseModel):
+    """Epochs as `axons.train.run.EpochMetrics`."""
+
+    classes: list[str]
+    epochs: list[dict[str, Any]]
+
+
+class RunSamples(BaseModel):
+    """Names of pictures: predictions on the same crops after some epochs, and the worst tiles of the evaluation."""
+
+    samples: list[str]
+
+
+SampleName = Annotated[str, Field(pattern=r"^(samples|evaluation)/[A-Za-z0-9_-]{1,80}\.png$")]
+
+
+@router.post("", operation_id="create_run", status_code=202)
+def create_run(platform: PlatformOf, actor: ActorOf, form: RunCreate) -> RunStarted:
+    """Start a training, or prepare one for `ray job submit`."""
+    run = runs.start_run(platform, actor, form)
+    public = _public(platform, run)
+    if not form.prepare:
+        return RunStarted(**public.model_dump())
+    uri = platform.uri(run.key)
+    return RunStarted(**public.model_dump(), run_uri=uri, submit=submit_line(f"{run.job_id}-1", uri))
+
+
+@router.get("", operation_id="list_runs")
+def list_runs(
+    platform: PlatformOf,
+    actor: ActorOf,
+    project_id: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Cursor = None,
+    limit: Limit = PAGE,
+) -> Page[RunPublic]:
+    """Runs of a project, or your own, the newest first."""
+    items, following = platform.database.read(
+        lambda session: runs.list_runs(session, actor, project_id=project_id, cursor=cursor, limit=limit)
+    )
+    return Page(items=items, next=following)
+
+
+@router.get("/{run_id}", operation_id="get_run")
+def get_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
+    """One run as it is now."""
+    return _public(platform, _run(platform, actor, run_id)[0])
+
+
+@router.get("/{run_id}/metrics", operation_id="get_run_metrics")
+def get_run_metrics(
+    platform: PlatformOf, actor: ActorOf, run_id: Id, after: Annotated[int, Query(ge=0, le=2**31)] = 0
+) -> RunMetrics:
+    """The epochs after an epoch, for a curve that grows."""
+
+    def read(session: Session) -> RunMetrics:
+        run, _ = runs.get_run(session, actor, run_id)
+        classes = runs.classes_of(session, run)
+        return RunMetrics(classes=classes, epochs=runs.epochs_of(session, actor, run_id, after=after))
+
+    return platform.database.read(read)
+
+
+@router.get("/{run_id}/log", operation_id="get_run_log", response_class=PlainTextResponse)
+def get_run_log(platform: PlatformOf, actor: ActorOf, run_id: Id) -> PlainTextResponse:
+    """What the training wrote, the newest part of it, after what happened to its job."""
+    run, job = _run(platform, actor, run_id)
+    log = _folder(platform, run).log()
+    return PlainTextResponse(f"{job.log}\n{log[-_TAIL:]}")
+
+
+@router.get("/{run_id}/samples", operation_id="list_run_samples")
+def list_run_samples(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunSamples:
+    """Names of the run's pictures."""
+    run, _ = _run(platform, actor, run_id)
+    return RunSamples(samples=_pictures(_folder(platform, run).storage))
+
+
+@router.get("/{run_id}/samples/picture", operation_id="get_run_sample", response_class=Response)
+def get_run_sample(platform: PlatformOf, actor: ActorOf, run_id: Id, name: Annotated[SampleName, Query()]) -> Response:
+    """A picture of the run, PNG."""
+    run, _ = _run(platform, actor, run_id)
+    return bytes_answer(_folder(platform, run).storage.read(name), "image/png")
+
+
+@router.post("/{run_id}/cancel", operation_id="cancel_run", status_code=202)
+def cancel_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
+    """Stop a run within seconds; it can be resumed."""
+    return _public(platform, platform.database.write(lambda session: runs.cancel_run(session, actor, run_id)))
+
+
+@router.post("/{run_id}/resume", operation_id="resume_run", status_code=202)
+def resume_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
+    """Go on with a run that failed or was cancelled."""
+    return _public(
+        platform,
+        platform.database.write(lambda session: runs.resume_run(session, actor, run_id, platform.settings)),
+    )
+
+
+@router.get("/{run_id}/report", operation_id="get_run_report", response_class=HTMLResponse)
+def get_run_report(platform: PlatformOf, actor: ActorOf, run_id: Id, download: bool = False) -> Response:
+    """The report of a finished run, one HTML page that opens offline."""
+    run, _ = _run(platform, actor, run_id)
+    page = render_report(platform.uri(run.key)).encode()
+    return bytes_answer(page, "text/html", name=f"{run.name}-{run.number}-report.html" if download else None)
+
+
+@router.get("/{run_id}/tensorboard", operation_id="download_run_tensorboard", response_class=FileResponse)
+def download_run_tensorboard(platform: PlatformOf, actor: ActorOf, run_id: Id) -> FileResponse:
+    """The curves for TensorBoard, as a ZIP."""
+    run, _ = _run(platform, actor, run_id)
+    storage = _folder(platform, run).storage
+    keys = [stored.key for stored in storage.list_objects("tensorboard")]
+    if not keys:
+        raise NotFound(f"run {run.number} has no curves yet; wait for its first epoch")
+    return zip_answer(f"{run.name}-{run.number}-tensorboard", {key: storage.read(key) for key in keys})
+
+
+@router.delete("/{run_id}", operation_id="delete_run", status_code=204)
+def delete_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> None:
+    """Into the trash; the model stays."""
+    platform.database.write(lambda session: runs.delete_run(session, actor, platform, run_id))
+
+
+def _run(platform: Platform, actor: Actor, run_id: str) -> tuple[Run, Job]:
+    return platform.database.read(lambda session: runs.get_run(session, actor, run_id))
+
+
+def _folder(platform: Platform, run: Run) -> RunFolder:
+    return RunFolder(platform.uri(run.key))
+
+
+def _public(platform: Platform, run: Run) -> RunPublic:
+    def read(session: Session) -> RunPublic:
+        return runs.public_runs(session, [session.get_one(Run, run.id)])[0]
+
+    return platform.database.read(read)
+
+
+def _pictures(storage: Storage) -> list[str]:
+    return [
+        stored.key
+        for area in ("samples", "evaluation")
+        for stored in storage.list_objects(area)
+        if stored.key.endswith(".png")
+    ]

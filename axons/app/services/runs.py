@@ -1,0 +1,322 @@
+"""Runs: trainings that are checked before they wait, followed while they run, and kept."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session, col, func, select
+
+from axons.app.jobs import queue
+from axons.app.jobs import train as trainings
+from axons.app.platform import Platform
+from axons.app.policy import Actor
+from axons.app.services.access import get_project, is_switched_on, teaches, visible_projects
+from axons.app.services.jobs import JobPublic, add_job, cancel_job
+from axons.app.services.models import get_model
+from axons.app.services.paging import page_of
+from axons.app.services.training_sets import ready_training_set
+from axons.app.services.trash import throw_away
+from axons.app.services.uploads import check_free_space
+from axons.app.settings import Settings
+from axons.app.tables import Classroom, EpochMetric, Job, Model, Project, Run, TrainingSet, User, new_id
+from axons.app.texts import Identifier, Name
+from axons.data.training_set import TrainingSet as Manifest
+from axons.data.training_set import load_training_set
+from axons.errors import ConfigurationRefused, Conflict, InvalidRequest, LimitReached, NotAllowed, NotFound
+from axons.train.config import TrainConfig, check, resolve
+
+
+class RunCreate(BaseModel):
+    """A training to start.
+
+    Args:
+        name: of the model that comes out; runs of one name make its versions. By default the project's name.
+        config: see `schemas/train`; `init_model` is the id of a model.
+        prepare: only write the run folder; somebody else submits it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    training_set_id: Identifier
+    name: Name | None = None
+    config: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
+    prepare: bool = False
+
+
+class RunPublic(BaseModel):
+    """A run; `state`, `progress` and `reason` are those of its job.
+
+    Args:
+        status: what the run itself last said, see `axons.train.run.Status`.
+        ahead: jobs that run or start before it, while it waits.
+    """
+
+    id: str
+    project_id: str
+    training_set_id: str
+    job_id: str
+    number: int
+    name: str
+    config: dict[str, Any]
+    state: str
+    progress: float
+    reason: str
+    ahead: int | None
+    attempt: int
+    status: dict[str, Any]
+    evaluation: dict[str, Any]
+    is_prepared: bool
+    model_id: str | None
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def start_run(platform: Platform, actor: Actor, form: RunCreate) -> Run:
+    """Check a training and put it into the queue, or with `prepare` write its folder.
+
+    Raises:
+        ConfigurationRefused, InvalidRequest: name the field.
+        LimitReached: too many trainings of this person wait or run, or it would take too long.
+        NotAllowed: the educators of the classroom do not let their students train at the moment.
+        Conflict: the training set is not frozen yet.
+    """
+    row = platform.database.read(lambda session: _trainable(session, actor, form.training_set_id))
+    manifest = load_training_set(platform.uri(row.key), sha256=row.sha256)
+    check_config(actor, form.config, manifest)
+    check_free_space(platform.settings, 0)
+    run = platform.database.write(lambda session: create_run(session, actor, form, platform.settings))
+    if form.prepare:
+        trainings.write_request(platform, run.id)
+    return run
+
+
+def check_config(actor: Actor, config: TrainConfig, manifest: Manifest) -> None:
+    """Everything that can be wrong with a configuration, before anything is spent on it.
+
+    Raises:
+        ConfigurationRefused: names the field.
+    """
+    if config.encoder_weights is not None and not actor.is_administrator:
+        raise ConfigurationRefused(
+            "encoder_weights", "an address on the server is for administrators; start from a model of yours instead"
+        )
+    if len(manifest.images) > 1 and not manifest.images_of("val"):
+        raise ConfigurationRefused(
+            "training_set_id",
+            f"{manifest.name!r} has {len(manifest.images)} images and none for validation; freeze it with a val share",
+        )
+    check(resolve(config, manifest, on_gpu=config.device == "gpu"))
+
+
+def create_run(session: Session, actor: Actor, form: RunCreate, settings: Settings) -> Run:
+    """A row and its job; trainings are counted in this transaction, with the person's row locked.
+
+    Raises:
+        LimitReached: see `start_run`.
+    """
+    row = _trainable(session, actor, form.training_set_id)
+    project = get_project(session, actor, row.project_id, "edit")
+    if form.config.init_model is not None:
+        _check_init_model(session, actor, form.config.init_model)
+    limit_minutes = None
+    if is_limited(session, actor, project):
+        limit_minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
+        _check_minutes(form.config, limit_minutes)
+        _count_trainings(session, actor, project, settings)
+    # Two trainings that start in one moment must not get one number.
+    session.exec(select(Project).where(col(Project.id) == project.id).with_for_update()).one()
+    newest = session.exec(select(func.max(Run.number)).where(col(Run.project_id) == project.id)).one() or 0
+    run_id = new_id()
+    job = add_job(
+        session,
+        actor,
+        "train",
+        project,
+        request={"limit_minutes": limit_minutes, "is_prepared": form.prepare},
+        target_id=run_id,
+    )
+    run = Run(
+        id=run_id,
+        project_id=project.id,
+        training_set_id=row.id,
+        job_id=job.id,
+        number=newest + 1,
+        name=form.name or project.name,
+        key=f"models/{run_id}",
+        config=form.config.model_dump(mode="json"),
+        is_prepared=form.prepare,
+        created_by=actor.user_id,
+    )
+    session.add(run)
+    session.flush()
+    return run
+
+
+def get_run(session: Session, actor: Actor, run_id: str) -> tuple[Run, Job]:
+    """A run of a project that the actor sees, with its job.
+
+    Raises:
+        NotFound: there is none for the actor.
+    """
+    run = session.get(Run, run_id)
+    seen = run is not None and run.deleted_at is None and _sees(session, actor, run.project_id)
+    if run is None or not seen:
+        raise NotFound(f"there is no run {run_id!r}; look at the list of the project's runs")
+    return run, session.get_one(Job, run.job_id)
+
+
+def list_runs(
+    session: Session, actor: Actor, *, project_id: str | None, cursor: str | None, limit: int
+) -> tuple[list[RunPublic], str | None]:
+    """Runs of a project, or the actor's own, the newest first."""
+    statement = select(Run).where(col(Run.deleted_at).is_(None))
+    if project_id is not None:
+        statement = statement.where(col(Run.project_id) == get_project(session, actor, project_id).id)
+    else:
+        visible = select(Project.id).where(visible_projects(actor), col(Project.deleted_at).is_(None))
+        statement = statement.where(col(Run.created_by) == actor.user_id, col(Run.project_id).in_(visible))
+    keys = [col(Run.created_at), col(Run.id)]
+    runs, following = page_of(session, statement, keys, cursor=cursor, limit=limit, newest_first=True)
+    return public_runs(session, runs), following
+
+
+def public_runs(session: Session, runs: Sequence[Run]) -> list[RunPublic]:
+    """The public parts of rows, with their jobs, places in the queue and models."""
+    jobs = {job.id: job for job in session.exec(select(Job).where(col(Job.id).in_([run.job_id for run in runs])))}
+    models = session.exec(select(Model).where(col(Model.run_id).in_([run.id for run in runs]))).all()
+    model_of = {model.run_id: model.id for model in models if model.deleted_at is None}
+    places = queue.ahead(session) if any(job.state == "queued" for job in jobs.values()) else {}
+    return [_public(run, jobs[run.job_id or ""], places, model_of.get(run.id)) for run in runs]
+
+
+def epochs_of(session: Session, actor: Actor, run_id: str, *, after: int) -> list[dict[str, Any]]:
+    """The epochs of a run from `after` on, each once, in order."""
+    get_run(session, actor, run_id)
+    rows = session.exec(
+        select(EpochMetric)
+        .where(col(EpochMetric.run_id) == run_id, col(EpochMetric.epoch) > after)
+        .order_by(col(EpochMetric.epoch))
+    )
+    return [row.metrics for row in rows]
+
+
+def classes_of(session: Session, run: Run) -> list[str]:
+    """Names of the classes of a run, in the order of its metrics."""
+    summary = session.get_one(TrainingSet, run.training_set_id).summary
+    return [found["name"] for found in summary.get("classes", [])]
+
+
+def cancel_run(session: Session, actor: Actor, run_id: str) -> Run:
+    """Stop a run; see `jobs.cancel_job`."""
+    run, job = get_run(session, actor, run_id)
+    cancel_job(session, actor, job.id)
+    return run
+
+
+def resume_run(session: Session, actor: Actor, run_id: str, settings: Settings) -> Run:
+    """Put a run that failed or was cancelled back into the queue; it goes on from its last checkpoint.
+
+    Raises:
+        Conflict: it is done, or not over yet.
+        LimitReached: too many trainings of this person wait or run.
+    """
+    run, job = get_run(session, actor, run_id)
+    project = get_project(session, actor, run.project_id, "edit")
+    session.exec(select(Job).where(col(Job.id) == job.id).with_for_update()).one()
+    if job.state not in ("failed", "cancelled"):
+        raise Conflict(f"run {run.number} is {job.state}; only one that failed or was cancelled can be resumed")
+    if is_limited(session, actor, project):
+        _count_trainings(session, actor, project, settings)
+        minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
+        job.request = {**job.request, "limit_minutes": minutes}
+    job.state = "queued"
+    job.reason = ""
+    job.finished_at = None
+    job.cancel_requested_at = None
+    # Its attempts go on counting: what an older one still writes is refused.
+    job.result = {"after_attempt": job.result.get("after_attempt", 0)}
+    job.request = {**job.request, "is_prepared": False}
+    job.log += queue.log_line("resumed")
+    return run
+
+
+def delete_run(session: Session, actor: Actor, platform: Platform, run_id: str) -> None:
+    """Into the trash; the model that came out stays.
+
+    Raises:
+        Conflict: it is not over yet.
+    """
+    run, job = get_run(session, actor, run_id)
+    get_project(session, actor, run.project_id, "edit")
+    if job.finished_at is None:
+        raise Conflict(f"run {run.number} is {job.state}; cancel it first")
+    throw_away(session, actor, "run", run, days=platform.settings.trash_days)
+
+
+def is_limited(session: Session, actor: Actor, project: Project) -> bool:
+    """Whether the limits of students hold for the actor."""
+    return actor.role == "student" and not teaches(session, actor, project.classroom_id)
+
+
+def limit_of(session: Session, project: Project, name: str, default: float) -> float:
+    """A limit as the educators of the project's classroom have set it, else the installation's."""
+    classroom = session.get(Classroom, project.classroom_id) if project.classroom_id else None
+    value = classroom.limits.get(name) if classroom else None
+    return default if value is None else float(value)
+
+
+def _trainable(session: Session, actor: Actor, training_set_id: str) -> TrainingSet:
+    row = ready_training_set(session, actor, training_set_id)
+    project = get_project(session, actor, row.project_id, "edit")
+    if not is_switched_on(session, actor, project.classroom_id, "may_train"):
+        raise NotAllowed("your class does not train at the moment; ask your educator to allow it")
+    return row
+
+
+def _check_init_model(session: Session, actor: Actor, model_id: str) -> None:
+    try:
+        get_model(session, actor, model_id)
+    except NotFound as error:
+        raise InvalidRequest("init_model", f"there is no model {model_id!r}; choose one from the list") from error
+
+
+def _check_minutes(config: TrainConfig, limit: float) -> None:
+    if config.minutes is not None and config.minutes > limit:
+        raise ConfigurationRefused(
+            "minutes", f"{config.minutes:g} minutes are more than the {limit:g} you may train; choose fewer"
+        )
+
+
+def _count_trainings(session: Session, actor: Actor, project: Project, settings: Settings) -> None:
+    session.exec(select(User).where(col(User.id) == actor.user_id).with_for_update()).one()
+    limit = limit_of(session, project, "max_active_trainings", settings.max_active_trainings)
+    open_states = (*queue.ACTIVE_STATES, "queued")
+    jobs = session.exec(
+        select(Job).where(col(Job.user_id) == actor.user_id, col(Job.kind) == "train", col(Job.state).in_(open_states))
+    ).all()
+    # A prepared run that nobody has submitted uses nothing.
+    active = sum(not (job.state == "queued" and job.request.get("is_prepared")) for job in jobs)
+    if active >= limit:
+        raise LimitReached(
+            f"{active} training{'s' if active > 1 else ''} of yours wait{'' if active > 1 else 's'} or run"
+            f"{'' if active > 1 else 's'} already and the limit is {limit:g}; wait for it or cancel it"
+        )
+
+
+def _public(run: Run, job: Job, places: dict[str, int], model_id: str | None) -> RunPublic:
+    shown = JobPublic.of(job, ahead=places.get(job.id))
+    return RunPublic(
+        **run.model_dump(include=set(RunPublic.model_fields)),
+        **shown.model_dump(include={"state", "progress", "reason", "ahead", "attempt", "started_at", "finished_at"}),
+        model_id=model_id,
+    )
+
+
+def _sees(session: Session, actor: Actor, project_id: str) -> bool:
+    seen = select(Project.id).where(
+        visible_projects(actor), col(Project.id) == project_id, col(Project.deleted_at).is_(None)
+    )
+    return session.exec(seen).first() is not None
