@@ -7,7 +7,19 @@ from axons import __version__
 from axons.app import health, pages
 from axons.app.gate import Gate
 from axons.app.platform import Platform
-from axons.app.rest import projects, trash, uploads
+from axons.app.rest import (
+    assignments,
+    audit,
+    auth,
+    classrooms,
+    hand_ins,
+    images,
+    members,
+    projects,
+    trash,
+    uploads,
+    users,
+)
 from axons.app.rest.problems import add_problem_handlers
 
 
@@ -35,7 +47,15 @@ def build_app(platform: Platform) -> ASGIApp:
 def _routers() -> list[APIRouter]:
     """One router for each part of REST."""
     return [
+        assignments.router,
+        audit.router,
+        auth.router,
+        classrooms.router,
+        hand_ins.router,
+        images.router,
+        members.router,
         projects.router,
         trash.router,
         uploads.router,
+        users.router,
     ]

@@ -12,7 +12,8 @@ from axons.errors import InvalidRequest
 MIN_LENGTH, MAX_LENGTH = 8, 256
 
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_SEATS = threading.BoundedSemaphore(4)
+AT_ONCE = 4
+_SEATS = threading.BoundedSemaphore(AT_ONCE)
 # Of a password that nobody knows: a name that nobody has takes as long as a wrong password.
 _NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$Ura+sMlmogr5m63OLvBQIw$gVomgXbTlKKqd0GNoXvXE3LqeRrIHFBF7HrVot9NAj8"
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike on paper

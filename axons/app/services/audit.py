@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
-from axons.app.policy import Actor
+from axons.app.policy import Actor, require
+from axons.app.services.paging import page_of
 from axons.app.tables import Audit
 
 
-def record(
-    session: Session, actor: Actor | None, action: str, object_kind: str, object_id: str, **detail: Any
-) -> None:
+def record(session: Session, actor: Actor | None, action: str, object_kind: str, object_id: str, **detail: Any) -> None:
     """Add an audit row to the transaction of the deed; `detail` never holds a secret."""
     session.add(
         Audit(
@@ -21,3 +20,19 @@ def record(
             detail=detail,
         )
     )
+
+
+def list_audit(
+    session: Session, actor: Actor, chosen: dict[str, str | None], *, cursor: str | None, limit: int
+) -> tuple[list[Audit], str | None]:
+    """A page of the audit, the newest first.
+
+    Args:
+        chosen: values of columns that the rows must have; None is any.
+    Raises:
+        NotAllowed: the actor is no administrator.
+    """
+    require(actor, "audit.read")
+    wanted = [getattr(Audit, name) == value for name, value in chosen.items() if value is not None]
+    statement = select(Audit).where(*wanted)
+    return page_of(session, statement, [col(Audit.number)], cursor=cursor, limit=limit, newest_first=True)

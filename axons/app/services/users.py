@@ -3,9 +3,9 @@
 import secrets
 import unicodedata
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -24,6 +24,8 @@ CODE_MINUTES = 10
 class UserCreate(BaseModel):
     """A new account; its first password is made by the server."""
 
+    model_config = ConfigDict(extra="forbid")
+
     name: AccountName
     display_name: ShortLine = Field("", max_length=120)
     role: Role = "student"
@@ -32,9 +34,28 @@ class UserCreate(BaseModel):
 class UserUpdate(BaseModel):
     """What changes in an account; what is left out stays."""
 
+    model_config = ConfigDict(extra="forbid")
+
     display_name: ShortLine | None = Field(None, max_length=120)
+    language: str | None = Field(None, pattern="^[a-z]{2}$")
     role: Role | None = None
     is_active: bool | None = None
+
+
+class UserPublic(BaseModel):
+    """An account as those see it who look after it."""
+
+    id: str
+    name: str
+    display_name: str
+    role: Role
+    is_active: bool
+    created_at: datetime
+
+
+def public(user: User) -> UserPublic:
+    """What may be seen of an account."""
+    return UserPublic.model_validate(user, from_attributes=True)
 
 
 def fold_name(name: str) -> str:
@@ -119,9 +140,10 @@ def update_user(session: Session, actor: Actor, user_id: str, form: UserUpdate) 
     """
     user = get_user(session, actor, user_id)
     changes = form.model_dump(exclude_unset=True, exclude_none=True)
-    if changes.keys() - {"display_name"} or user.id != actor.user_id:
+    if changes.keys() - {"display_name", "language"} or user.id != actor.user_id:
         require(actor, "accounts.manage")
     user.display_name = changes.get("display_name", user.display_name)
+    user.language = changes.get("language", user.language)
     if "role" in changes and changes["role"] != user.role:
         _set_role(session, actor, user, changes["role"])
     if "is_active" in changes and changes["is_active"] != user.is_active:
