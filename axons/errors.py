@@ -161,6 +161,10 @@ class ServerUnavailable(AxonsError):
     """The server did not answer, or answered that it cannot at the moment."""
 
 
+class JobFailed(AxonsError):
+    """A job that somebody waited for has failed or was cancelled."""
+
+
 class RequestFailed(AxonsError):
     """The server refused a request of the client; `status` is the HTTP status, `code` the kind of problem."""
 

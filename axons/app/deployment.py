@@ -43,10 +43,11 @@ class Application:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         from axons.app.build import build_app
         from axons.app.jobs.dispatcher import Dispatcher
+        from axons.app.jobs.ray_work import RayCluster
         from axons.app.sample import start_sample
 
         app = build_app(self._platform)
-        dispatcher = Dispatcher(self._platform)
+        dispatcher = Dispatcher(self._platform, RayCluster())
         dispatcher.start()
         self._opened.callback(dispatcher.stop)
         if self._with_sample:
@@ -78,7 +79,6 @@ def deploy(settings: Settings, *, on_node: str | None, with_sample: bool) -> Non
 @ray.remote(num_cpus=0, max_calls=1)
 def start_segmenter(gpu_share: float) -> None:
     """Start the application that predicts, from a process of its own: it imports torch, and then ends."""
-    from axons.serve.segmenter import SegmenterSettings, deploy_segmenter
+    from axons.app.prediction_service import deploy_prediction_service
 
-    share = gpu_share if ray.cluster_resources().get("GPU", 0) else 0.0
-    deploy_segmenter(SegmenterSettings(gpu_share=share))
+    deploy_prediction_service(gpu_share)

@@ -1,0 +1,127 @@
+"""A Ray of this machine alone, for `axons up`: on loopback, behind a token, ended together with whoever started it."""
+
+import hashlib
+import logging
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+
+import psutil
+
+from axons.errors import AxonsError
+
+OBJECT_STORE_BYTES = 300 << 20  # manifest rows, and images on their way to a prediction
+DRIVERS = 2
+TOKEN_FILE = "ray-token"
+
+_MIN_LOGICAL_CPUS = 4
+_END_WAIT_S = 5.0
+
+
+def set_environment(environment: MutableMapping[str, str], data: Path) -> None:
+    """Say how Ray shall run, before it is imported; its processes inherit what is said here."""
+    environment.update(
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN_PATH=str(data.absolute() / TOKEN_FILE),
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_TRAIN_ENABLE_STATE_TRACKING="1",
+        # Otherwise Ray listens on the address of the network card, where others reach it.
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+        # Idle processes for each logical CPU, at 60 MB each, would be more than half of all memory.
+        RAY_prestart_worker_first_driver="0",
+        RAY_enable_worker_prestart="0",
+        RAY_idle_worker_killing_time_threshold_ms="10000",
+        # Where the environment of this interpreter is not activated, a job would find another `python`, or none.
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}",
+    )
+    environment.pop("RAY_AUTH_TOKEN", None)
+    environment.pop("RAY_ADDRESS", None)
+
+
+def session_folder(data: Path) -> Path:
+    """Where Ray keeps sockets and logs for this data folder; short, for a socket's path has at most 107 bytes.
+
+    Raises:
+        AxonsError: somebody else has made a folder of this name.
+    """
+    name = hashlib.sha256(str(data.absolute()).encode()).hexdigest()[:10]
+    folder = Path(tempfile.gettempdir()) / f"axons-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077:
+        raise AxonsError(f"{str(folder)!r} belongs to somebody else or is open to others; remove it or set TMPDIR")
+    return folder
+
+
+def start_ray(data: Path, *, dashboard_port: int | None) -> str:
+    """Start Ray in this process' name; returns the dashboard's address. `set_environment` came first."""
+    import ray  # late: what the environment says is read when it is imported
+
+    context = ray.init(
+        address="local",
+        # More logical CPUs than cores on a small machine: the operating system shares the cores.
+        num_cpus=max(_MIN_LOGICAL_CPUS, len(psutil.Process().cpu_affinity() or ())),
+        resources={"driver": DRIVERS},
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=dashboard_port,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        namespace="axons",
+        _temp_dir=str(session_folder(data)),
+    )
+    return f"http://{context.dashboard_url}"
+
+
+def end_leftovers(folder: Path) -> int:
+    """End what an earlier Ray of this session folder has left running, after a kill; returns how many there were."""
+    left = list(_processes_of(folder))
+    for process in left:
+        _ignoring_gone(process.terminate)
+    _, alive = psutil.wait_procs(left, timeout=_END_WAIT_S / 5)
+    for process in alive:
+        _ignoring_gone(process.kill)
+    psutil.wait_procs(alive, timeout=_END_WAIT_S)
+    return len(left)
+
+
+def _processes_of(folder: Path) -> Iterator[psutil.Process]:
+    """Processes of ours that name the folder in their command line, or have a file in it open as their output."""
+    for process in psutil.process_iter():
+        if process.pid == os.getpid() or not _is_ours(process):
+            continue
+        if str(folder) in " ".join(_cmdline(process)) or _writes_to(process, folder):
+            yield process
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    try:
+        return bool(process.uids().real == os.getuid())
+    except psutil.Error:
+        return False
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def _writes_to(process: psutil.Process, folder: Path) -> bool:
+    """Workers rename themselves, but their standard output stays a file of the session."""
+    try:
+        return any(Path(file.path).is_relative_to(folder) for file in process.open_files())
+    except psutil.Error:
+        return False
+
+
+def _ignoring_gone(end: Callable[[], None]) -> None:
+    try:
+        end()
+    except psutil.NoSuchProcess:
+        return
