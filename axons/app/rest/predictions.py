@@ -1,0 +1,138 @@
+"""Predictions over REST."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel
+from sqlmodel import Session
+
+from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
+from axons.app.rest.downloads import bytes_answer, file_answer
+from axons.app.services import predictions
+from axons.app.services.access import get_project
+from axons.app.services.jobs import JobPublic
+from axons.app.services.predictions import PredictCreate, PredictionPublic, Segment
+from axons.app.tables import Image, Model, Prediction
+
+router = APIRouter(tags=["predictions"])
+
+_MAX_CSV_ROWS = 10_000
+
+
+class Predicted(BaseModel):
+    """Predictions, and the job that makes them if they are not done yet."""
+
+    predictions: list[PredictionPublic]
+    job: JobPublic | None
+
+
+def _segment(request: Request) -> Segment:
+    """How small images are predicted; another way can be put into the application's state."""
+    segment: Segment = getattr(request.app.state, "segment", predictions.segment_by_serve)
+    return segment
+
+
+SegmentOf = Annotated[Segment, Depends(_segment)]
+
+
+@router.post(
+    "/models/{model_id}/predict",
+    operation_id="predict",
+    responses={202: {"model": Predicted, "description": "A job predicts them."}},
+)
+def predict(
+    platform: PlatformOf, actor: ActorOf, segment: SegmentOf, response: Response, model_id: Id, form: PredictCreate
+) -> Predicted:
+    """Predict images of a project, or an uploaded one: at once if it is small, else as a job."""
+    rows, job = predictions.predict(platform, actor, segment, model_id, form)
+    response.status_code = 200 if job is None else 202
+
+    def read(session: Session) -> Predicted:
+        model = session.get_one(Model, model_id)
+        return Predicted(
+            predictions=[PredictionPublic.of(row, model) for row in rows], job=JobPublic.of(job) if job else None
+        )
+
+    return platform.database.read(read)
+
+
+@router.get("/projects/{project_id}/predictions", operation_id="list_predictions")
+def list_predictions(
+    platform: PlatformOf,
+    actor: ActorOf,
+    project_id: Id,
+    model_id: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Cursor = None,
+    limit: Limit = PAGE,
+) -> Page[PredictionPublic]:
+    """The predictions of a project, the newest first."""
+    items, following = platform.database.read(
+        lambda session: predictions.list_predictions(
+            session, actor, project_id, model_id=model_id, cursor=cursor, limit=limit
+        )
+    )
+    return Page(items=items, next=following)
+
+
+@router.get("/projects/{project_id}/predictions.csv", operation_id="download_predictions_csv", response_class=Response)
+def download_predictions_csv(platform: PlatformOf, actor: ActorOf, project_id: Id) -> Response:
+    """What each class covers in each predicted image, as CSV."""
+
+    def read(session: Session) -> tuple[str, str]:
+        project = get_project(session, actor, project_id)
+        items, _ = predictions.list_predictions(
+            session, actor, project_id, model_id=None, cursor=None, limit=_MAX_CSV_ROWS
+        )
+        rows = [predictions.get_prediction(session, actor, item.id) for item in items if item.state == "done"]
+        return project.name, predictions.predictions_csv(rows)
+
+    name, text = platform.database.read(read)
+    return bytes_answer(text.encode(), "text/csv; charset=utf-8", name=f"{name}-predictions.csv")
+
+
+@router.get("/predictions/{prediction_id}", operation_id="get_prediction")
+def get_prediction(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> PredictionPublic:
+    """One prediction."""
+    return platform.database.read(
+        lambda session: PredictionPublic.of(*predictions.get_prediction(session, actor, prediction_id))
+    )
+
+
+@router.get("/predictions/{prediction_id}/mask", operation_id="download_mask", response_class=FileResponse)
+def download_mask(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> FileResponse:
+    """The mask: class indices as a palette PNG, or as a tiled TIFF where the image is large."""
+    row, _ = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))
+    path, media_type = predictions.mask_file(platform, row)
+    return file_answer(path, f"{row.name}.mask{path.suffix}", media_type)
+
+
+@router.get("/predictions/{prediction_id}/overlay", operation_id="get_overlay", response_class=Response)
+def get_overlay(
+    platform: PlatformOf,
+    actor: ActorOf,
+    prediction_id: Id,
+    opacity: Annotated[float, Query(ge=0, le=1)] = 0.45,
+) -> Response:
+    """The classes laid over the image, PNG."""
+
+    def read(session: Session) -> tuple[Prediction, Model, Image | None]:
+        row, model = predictions.get_prediction(session, actor, prediction_id)
+        return row, model, session.get(Image, row.image_id) if row.image_id else None
+
+    row, model, image = platform.database.read(read)
+    return bytes_answer(predictions.overlay_png(platform, row, model, image, opacity=opacity), "image/png")
+
+
+@router.get("/predictions/{prediction_id}/csv", operation_id="download_prediction_csv", response_class=Response)
+def download_prediction_csv(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> Response:
+    """What each class covers, as CSV."""
+    pair = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))
+    text = predictions.predictions_csv([pair])
+    return bytes_answer(text.encode(), "text/csv; charset=utf-8", name=f"{pair[0].name}.csv")
+
+
+@router.delete("/predictions/{prediction_id}", operation_id="delete_prediction", status_code=204)
+def delete_prediction(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> None:
+    """Into the trash."""
+    platform.database.write(lambda session: predictions.delete_prediction(session, actor, platform, prediction_id))

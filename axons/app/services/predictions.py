@@ -1,0 +1,421 @@
+"""Predictions: small images at once, large ones or many as a job; results are checked, stored, listed."""
+
+import csv
+import io
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyvips
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from ray import serve
+from ray.serve.exceptions import RayServeException
+from sqlmodel import Session, col, select
+
+from axons.app.platform import Platform
+from axons.app.policy import Actor
+from axons.app.services.access import get_project, is_switched_on, visible_projects
+from axons.app.services.jobs import add_job
+from axons.app.services.models import get_model
+from axons.app.services.paging import page_of
+from axons.app.services.runs import limit_of
+from axons.app.services.trash import throw_away
+from axons.app.services.uploads import check_free_space, get_upload, release_uploads, use_uploads
+from axons.app.tables import Image, Job, Model, Prediction, Project, Upload
+from axons.app.texts import Identifier
+from axons.data.decoding import Decoder
+from axons.data.images import ContrastLimits, WorkingImage
+from axons.data.measuring import measure
+from axons.data.pictures import encode_mask, encode_picture, overlay
+from axons.data.storage import local_file, new_key
+from axons.data.tiles import TileGrid
+from axons.data.training_set import MAX_SCALE, MIN_SCALE
+from axons.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PredictionRefused, SegmenterBusy
+from axons.serve.predictor import MAX_PIXELS_AT_ONCE, Segmentation
+from axons.serve.segmenter import APPLICATION, RETRY_AFTER_S, ask_segmenter
+
+MASK_PNG, MASK_TIFF, WORKING = "mask.png", "mask.tif", "image.tif"
+
+_MAX_IMAGES = 500
+_MAX_BYTES_AT_ONCE = 64 << 20
+_OVERLAY_SIDE = 4096
+_TIMEOUT_S = 60.0
+
+# (image, model's address, scale) -> segmentation
+Segment = Callable[[np.ndarray, str, float | None], Segmentation]
+
+
+class PredictCreate(BaseModel):
+    """Images of a project, or one that was uploaded for a prediction.
+
+    Args:
+        scale: at which the network sees the images; by default as in training.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_ids: Annotated[list[Identifier], Field(max_length=_MAX_IMAGES)] = []
+    upload_id: Identifier | None = None
+    scale: float | None = Field(default=None, ge=MIN_SCALE, le=MAX_SCALE, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check(self) -> "PredictCreate":
+        if bool(self.image_ids) == (self.upload_id is not None):
+            raise ValueError("give either image_ids or upload_id")
+        return self
+
+
+class ClassArea(BaseModel):
+    """What a class covers; µm² where the pixel size is known."""
+
+    name: str
+    colour: str
+    pixels: int
+    percent: float
+    area_um2: float | None
+
+
+class PredictionPublic(BaseModel):
+    """A prediction; `classes` once it is done."""
+
+    id: str
+    project_id: str
+    model_id: str
+    image_id: str | None
+    name: str
+    state: str
+    reason: str
+    height: int
+    width: int
+    scale: float | None
+    pixel_size_um: float | None
+    classes: list[ClassArea]
+    notices: list[str]
+    created_by: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Prediction, model: Model) -> "PredictionPublic":
+        """The public part of a row."""
+        return cls(**row.model_dump(include=set(cls.model_fields)), classes=class_areas(row, model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a request for a prediction means, in rows."""
+
+    model: Model
+    project: Project
+    images: list[Image]
+    upload: Upload | None
+    max_pixels: int
+
+
+def predict(
+    platform: Platform, actor: Actor, segment: Segment, model_id: str, form: PredictCreate
+) -> tuple[list[Prediction], Job | None]:
+    """Predict at once if that is quick, else put a job into the queue.
+
+    Raises:
+        ImageRefused: the uploaded file is not a usable image.
+        PredictionRefused, SegmenterBusy: see `segment`.
+        NotAllowed: the educators of the classroom do not let their students predict at the moment.
+    """
+    asked = platform.database.read(lambda session: _asked(session, actor, platform, model_id, form))
+    check_free_space(platform.settings, 0)
+    if asked.upload is not None and asked.upload.num_bytes <= _MAX_BYTES_AT_ONCE:
+        key = new_key("projects")
+        prediction = _draft_of_upload(platform, actor, asked, form, key)
+        if prediction is not None:
+            _predict_at_once(platform, asked.model, segment, prediction, f"{key}/{WORKING}")
+            return [_add(platform, actor, asked, prediction)], None
+    elif len(asked.images) == 1:
+        image = asked.images[0]
+        prediction = _draft(actor, asked, form, image=image, name=image.name, key=new_key("projects"))
+        if not is_small(image, prediction.scale, asked.max_pixels):
+            return platform.database.write(lambda session: _queue(session, actor, asked, form))
+        _predict_at_once(platform, asked.model, segment, prediction, image.working_key)
+        return [_add(platform, actor, asked, prediction)], None
+    return platform.database.write(lambda session: _queue(session, actor, asked, form))
+
+
+def is_small(image: Image | WorkingImage, scale: float, max_pixels: int) -> bool:
+    """Whether an image is answered at once, also at the scale at which the network sees it."""
+    return image.height * image.width * max(1.0, scale) ** 2 <= min(max_pixels, MAX_PIXELS_AT_ONCE)
+
+
+def scale_for(model: Model, wanted: float | None, pixel_size_um: float | None) -> tuple[float, list[str]]:
+    """The scale at which the network sees an image, and what to say about it.
+
+    What a person wants comes first; then the one that brings the image to the pixel size of the model's training, where
+    both are known; then that of the training.
+    """
+    expected = model.card.get("pixel_size_um")
+    if wanted is not None:
+        return wanted, []
+    if expected is None:
+        return float(model.card["scale"]), []
+    if pixel_size_um is None:
+        told = f"the model was trained at {expected:g} µm per px and the image does not state its pixel size"
+        return float(model.card["scale"]), [f"{told}; choose a scale if its own is another"]
+    scale = min(MAX_SCALE, max(MIN_SCALE, pixel_size_um / expected))
+    sizes = f"{pixel_size_um:g} µm per px where the model expects {expected:g}"
+    return scale, [f"the image has {sizes}: it was predicted at scale {scale:.3g}"]
+
+
+def get_prediction(session: Session, actor: Actor, prediction_id: str) -> tuple[Prediction, Model]:
+    """A prediction in a project that the actor sees, with its model.
+
+    Raises:
+        NotFound: there is none for the actor.
+    """
+    row = session.get(Prediction, prediction_id)
+    visible = select(Project.id).where(visible_projects(actor), col(Project.deleted_at).is_(None))
+    if (
+        row is None
+        or row.deleted_at is not None
+        or session.exec(visible.where(col(Project.id) == row.project_id)).first() is None
+    ):
+        raise NotFound(f"there is no prediction {prediction_id!r}; look at the list of the project's predictions")
+    return row, session.get_one(Model, row.model_id)
+
+
+def list_predictions(
+    session: Session, actor: Actor, project_id: str, *, model_id: str | None, cursor: str | None, limit: int
+) -> tuple[list[PredictionPublic], str | None]:
+    """The predictions of a project, the newest first."""
+    get_project(session, actor, project_id)
+    statement = select(Prediction).where(col(Prediction.project_id) == project_id, col(Prediction.deleted_at).is_(None))
+    if model_id is not None:
+        statement = statement.where(col(Prediction.model_id) == model_id)
+    keys = [col(Prediction.created_at), col(Prediction.id)]
+    rows, following = page_of(session, statement, keys, cursor=cursor, limit=limit, newest_first=True)
+    return [PredictionPublic.of(row, session.get_one(Model, row.model_id)) for row in rows], following
+
+
+def delete_prediction(session: Session, actor: Actor, platform: Platform, prediction_id: str) -> None:
+    """Into the trash.
+
+    Raises:
+        Conflict: its job is not over.
+    """
+    row, _ = get_prediction(session, actor, prediction_id)
+    get_project(session, actor, row.project_id, "edit")
+    if row.state not in ("done", "failed"):
+        raise Conflict(f"the prediction of {row.name!r} is {row.state}; cancel its job first")
+    throw_away(session, actor, "prediction", row, days=platform.settings.trash_days)
+
+
+def class_areas(row: Prediction, model: Model) -> list[ClassArea]:
+    """What each class covers; the percentages sum to 100."""
+    total = sum(row.class_pixels)
+    if not total:
+        return []
+    size = row.pixel_size_um
+    return [
+        ClassArea(
+            name=found["name"],
+            colour=found["colour"],
+            pixels=pixels,
+            percent=100 * pixels / total,
+            area_um2=pixels * size**2 if size else None,
+        )
+        for found, pixels in zip(model.card["classes"], row.class_pixels, strict=True)
+    ]
+
+
+def predictions_csv(rows: Sequence[tuple[Prediction, Model]]) -> str:
+    """One line for each image and class, in a form that no spreadsheet takes for a formula."""
+    target = io.StringIO()
+    writer = csv.writer(target)
+    writer.writerow(["image", "model", "version", "class", "pixels", "percent", "area_um2"])
+    for row, model in rows:
+        for area in class_areas(row, model):
+            um2 = "" if area.area_um2 is None else f"{area.area_um2:.6g}"
+            texts = [_cell(row.name), _cell(model.name), model.version, _cell(area.name)]
+            writer.writerow([*texts, area.pixels, f"{area.percent:.4f}", um2])
+    return target.getvalue()
+
+
+def mask_file(platform: Platform, row: Prediction) -> tuple[Path, str]:
+    """The mask of a finished prediction and its media type: palette PNG, or a tiled TIFF of a large image.
+
+    Raises:
+        Conflict: it is not done.
+    """
+    if row.state != "done":
+        raise Conflict(f"the prediction of {row.name!r} is {row.state}; wait until it is done")
+    storage = platform.storage.at(row.key)
+    if storage.exists(MASK_PNG):
+        return storage.local_path(MASK_PNG), "image/png"
+    return storage.local_path(MASK_TIFF), "image/tiff"
+
+
+def overlay_png(platform: Platform, row: Prediction, model: Model, image: Image | None, *, opacity: float) -> bytes:
+    """The classes laid over the image, its longer side at most 4096 px."""
+    path, _ = mask_file(platform, row)
+    factor = min(1.0, _OVERLAY_SIDE / max(row.height, row.width))
+    height, width = max(1, round(row.height * factor)), max(1, round(row.width * factor))
+    working = platform.uri(image.working_key) if image else platform.uri(f"{row.key}/{WORKING}")
+    source = WorkingImage(local_file(working))
+    if image is not None:
+        limits = ContrastLimits(image.contrast_low, image.contrast_high)
+    else:
+        limits = measure(source, TileGrid(tile=1024)).contrast_limits
+    pixels = source.read_all() if factor == 1.0 else source.shrunk(height, width)
+    mask = pyvips.Image.new_from_file(str(path), access="sequential", revalidate=True)
+    if factor < 1.0:
+        mask = mask.resize(width / mask.width, vscale=height / mask.height, kernel="nearest")
+    values = np.asarray(mask.numpy()).reshape(height, width)
+    colours = [found["colour"] for found in model.card["classes"]]
+    return encode_picture(overlay(limits.view(pixels), values, colours, opacity=opacity))
+
+
+def segment_by_serve(image: np.ndarray, model_uri: str, scale: float | None) -> Segmentation:
+    """Through the `segmenter` application.
+
+    Raises:
+        SegmenterBusy: it is full, not there yet, or too slow.
+    """
+    try:
+        handle = serve.get_app_handle(APPLICATION)
+        return ask_segmenter(handle, image, model_uri=model_uri, scale=scale)(_TIMEOUT_S)
+    except (RayServeException, TimeoutError) as error:
+        raise SegmenterBusy(
+            f"predictions are not ready or too slow at the moment; try again in {RETRY_AFTER_S} seconds",
+            RETRY_AFTER_S,
+        ) from error
+
+
+def _asked(session: Session, actor: Actor, platform: Platform, model_id: str, form: PredictCreate) -> Asked:
+    model, of_model = get_model(session, actor, model_id)
+    upload = get_upload(session, actor, form.upload_id) if form.upload_id else None
+    images = _images(session, actor, form)
+    project_id = images[0].project_id if images else (upload.project_id if upload else None) or of_model.id
+    project = get_project(session, actor, project_id, "edit")
+    if not is_switched_on(session, actor, project.classroom_id, "may_predict"):
+        raise NotAllowed("your class does not predict at the moment; ask your educator to allow it")
+    if upload is not None and (upload.purpose, upload.state) != ("prediction", "complete"):
+        raise Conflict(f"upload {upload.id!r} is {upload.state}, for {upload.purpose}; complete one for prediction")
+    pixels = limit_of(session, project, "max_prediction_pixels", platform.settings.max_prediction_pixels)
+    return Asked(model=model, project=project, images=images, upload=upload, max_pixels=int(pixels))
+
+
+def _images(session: Session, actor: Actor, form: PredictCreate) -> list[Image]:
+    images = []
+    for image_id in dict.fromkeys(form.image_ids):
+        image = session.get(Image, image_id)
+        if image is None or image.deleted_at is not None:
+            raise NotFound(f"there is no image {image_id!r}; look at the list of the project's images")
+        get_project(session, actor, image.project_id)
+        images.append(image)
+    if len({image.project_id for image in images}) > 1:
+        raise InvalidRequest("image_ids", "the images are of several projects; predict one project at a time")
+    return images
+
+
+def _draft(
+    actor: Actor, asked: Asked, form: PredictCreate, *, name: str, key: str, image: Image | None = None
+) -> Prediction:
+    scale, notices = scale_for(asked.model, form.scale, image.pixel_size_um if image else None)
+    return Prediction(
+        project_id=asked.project.id,
+        model_id=asked.model.id,
+        image_id=image.id if image else None,
+        name=name,
+        key=key,
+        height=image.height if image else 0,
+        width=image.width if image else 0,
+        scale=scale,
+        notices=notices,
+        pixel_size_um=image.pixel_size_um if image else None,
+        created_by=actor.user_id,
+    )
+
+
+def _draft_of_upload(
+    platform: Platform, actor: Actor, asked: Asked, form: PredictCreate, key: str
+) -> Prediction | None:
+    """The uploaded file as a working image in storage; None if it is too large to be predicted at once."""
+    assert asked.upload is not None
+    source = platform.storage.local_path(asked.upload.key)
+    with tempfile.TemporaryDirectory() as folder:
+        working = Path(folder, WORKING)
+        facts = _decoder().normalise(source, working, name=asked.upload.name)
+        scale, notices = scale_for(asked.model, form.scale, facts.pixel_size_um)
+        if not is_small(WorkingImage(working), scale, asked.max_pixels):
+            return None
+        platform.storage.write(f"{key}/{WORKING}", working)
+    draft = _draft(actor, asked, form, name=asked.upload.name, key=key)
+    draft.height, draft.width, draft.pixel_size_um = facts.height, facts.width, facts.pixel_size_um
+    draft.scale, draft.notices = scale, [*facts.notices, *notices]
+    return draft
+
+
+def _predict_at_once(platform: Platform, model: Model, segment: Segment, draft: Prediction, working_key: str) -> None:
+    """Fill a prediction and store its mask, before its row is there.
+
+    Raises:
+        PredictionRefused: the result is not of the image's size, or not whole.
+    """
+    pixels = WorkingImage(local_file(platform.uri(working_key))).read_all()
+    found = segment(pixels, platform.uri(model.key), draft.scale)
+    if found.mask.shape != (draft.height, draft.width) or sum(found.class_pixels) != found.mask.size:
+        raise PredictionRefused(
+            f"the prediction of {draft.name!r} is {found.mask.shape} for an image of {(draft.height, draft.width)}; "
+            "this is a fault of the platform, report it"
+        )
+    colours = [found_class["colour"] for found_class in model.card["classes"]]
+    platform.storage.write(f"{draft.key}/{MASK_PNG}", encode_mask(found.mask, colours))
+    draft.class_pixels = found.class_pixels
+    draft.notices = [*draft.notices, *found.notices]
+    draft.state = "done"
+
+
+def _add(platform: Platform, actor: Actor, asked: Asked, draft: Prediction) -> Prediction:
+    fields: dict[str, Any] = draft.model_dump()
+
+    def write(session: Session) -> Prediction:
+        get_project(session, actor, asked.project.id, "edit")
+        row = Prediction(**fields)
+        session.add(row)
+        if asked.upload is not None:
+            release_uploads(session, [asked.upload.id])
+        return row
+
+    return platform.database.write(write)
+
+
+def _queue(session: Session, actor: Actor, asked: Asked, form: PredictCreate) -> tuple[list[Prediction], Job | None]:
+    project = get_project(session, actor, asked.project.id, "edit")
+    if asked.upload is not None:
+        use_uploads(session, actor, [asked.upload.id], project, "prediction")
+        rows = [_draft(actor, asked, form, name=asked.upload.name, key=new_key("projects"))]
+    else:
+        rows = [
+            _draft(actor, asked, form, image=image, name=image.name, key=new_key("projects")) for image in asked.images
+        ]
+    session.add_all(rows)
+    session.flush()
+    request = {
+        "prediction_ids": [row.id for row in rows],
+        "upload_id": asked.upload.id if asked.upload else None,
+        "upload_key": asked.upload.key if asked.upload else None,
+    }
+    return rows, add_job(session, actor, "predict", project, request=request, target_id=rows[0].id)
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+@cache
+def _decoder() -> Decoder:
+    """One confined child for this process."""
+    return Decoder()
