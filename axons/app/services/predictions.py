@@ -137,7 +137,7 @@ def predict(
     elif len(asked.images) == 1:
         image = asked.images[0]
         prediction = _draft(actor, asked, form, image=image, name=image.name, key=new_key("projects"))
-        if not is_small(image, prediction.scale, asked.max_pixels):
+        if not is_small(image, prediction.scale or 1.0, asked.max_pixels):
             return platform.database.write(lambda session: _queue(session, actor, asked, form))
         _predict_at_once(platform, asked.model, segment, prediction, image.working_key)
         return [_add(platform, actor, asked, prediction)], None
