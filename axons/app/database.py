@@ -13,7 +13,7 @@ from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, stop_after_delay, wait_random_exponential
 
 from axons.errors import DatabaseBusy, DatabaseTaken
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 _RETRY_FOR_S = 8.0
 _TAKEN_WAIT_S = 20.0  # a killed app's replica lives on for seconds
-_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+_SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
 
 
 class Database:
@@ -71,7 +71,7 @@ class Database:
 
     def _run(self, function: Callable[[Session], _T], engine: Engine) -> _T:
         retrying = Retrying(
-            retry=retry_if_exception(_is_passing),
+            retry=_may_succeed_again,
             stop=stop_after_delay(_RETRY_FOR_S),
             wait=wait_random_exponential(0.02, max=1.0),
             reraise=True,
@@ -143,6 +143,13 @@ def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _may_succeed_again(state: RetryCallState) -> bool:
+    """A row that another transaction made at the same moment is seen by the second try; not so a real conflict."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    lost_a_race = isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
+    return error is not None and (_is_passing(error) or (lost_a_race and state.attempt_number == 1))
 
 
 def _is_passing(error: BaseException) -> bool:
