@@ -30,6 +30,7 @@ from axons.app.rest import (
     users,
 )
 from axons.app.rest.problems import add_problem_handlers
+from axons.app.v2 import build_v2
 
 
 def build_api(platform: Platform) -> FastAPI:
@@ -50,6 +51,7 @@ def build_app(platform: Platform) -> ASGIApp:
     add_problem_handlers(app)
     app.include_router(health.router)
     app.mount("/api", build_api(platform))
+    app.mount("/v2", build_v2(platform))
     return Gate(app, platform)
 
 

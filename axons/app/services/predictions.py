@@ -4,7 +4,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ from axons.data.pictures import encode_mask, encode_picture, overlay
 from axons.data.storage import local_file, new_key
 from axons.data.tiles import TileGrid
 from axons.data.training_set import MAX_SCALE, MIN_SCALE
-from axons.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PredictionRefused, SegmenterBusy
+from axons.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PredictionRefused, SegmenterBusy, TooLarge
 from axons.serve.predictor import MAX_PIXELS_AT_ONCE, Segmentation
 from axons.serve.segmenter import APPLICATION, RETRY_AFTER_S, ask_segmenter
 
@@ -142,6 +142,43 @@ def predict(
         _predict_at_once(platform, asked.model, segment, prediction, image.working_key)
         return [_add(platform, actor, asked, prediction)], None
     return platform.database.write(lambda session: _queue(session, actor, asked, form))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedFile:
+    """What a model makes of a file that is not kept: its segmentation and the 8-bit view of its pixels."""
+
+    segmentation: Segmentation
+    view: np.ndarray
+    pixel_size_um: float | None
+
+
+def predict_file(
+    platform: Platform, segment: Segment, model: Model, path: Path, *, name: str, scale: float | None
+) -> PredictedFile:
+    """Predict a file that came with a request; nothing is stored.
+
+    Raises:
+        ImageRefused: it is not a usable image.
+        TooLarge: only a job can predict it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        working = Path(folder, WORKING)
+        facts = _decoder().normalise(path, working, name=name)
+        image = WorkingImage(working)
+        used, notices = scale_for(model, scale, facts.pixel_size_um)
+        if not is_small(image, used, platform.settings.max_prediction_pixels):
+            size = f"{image.height * image.width / 1e6:.0f} Mpx"
+            raise TooLarge(
+                f"{name!r} has {size}, too many to be answered at once; upload it and start a prediction job"
+            )
+        pixels = image.read_all()
+        limits = measure(image, TileGrid(tile=1024)).contrast_limits
+    found = segment(pixels, platform.uri(model.key), used)
+    told = [*facts.notices, *notices, *found.notices]
+    return PredictedFile(
+        segmentation=replace(found, notices=told), view=limits.view(pixels), pixel_size_um=facts.pixel_size_um
+    )
 
 
 def is_small(image: Image | WorkingImage, scale: float, max_pixels: int) -> bool:
