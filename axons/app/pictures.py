@@ -1,0 +1,89 @@
+"""Pictures that browsers see: 8-bit views of windows, thumbnails, masks; without any of the upload's metadata."""
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import PIL.Image
+
+from axons.app.tables import Image, Tile
+from axons.data.images import ContrastLimits, WorkingImage, encode_jpeg, encode_png
+from axons.data.storage import Storage
+from axons.data.tiles import Window
+
+_THUMBNAIL = 256
+
+
+def tile_window(image: Image, tile: Tile, margin: int) -> Window:
+    """A tile with a margin of its surroundings, as far as the image reaches."""
+    return Window(tile.row0, tile.col0, tile.height, tile.width).grown(margin, image.height, image.width)
+
+
+def view_png(storage: Storage, image: Image, window: Window) -> bytes:
+    """A window at full size."""
+    return encode_png(_limits(image).view(_working(storage, image.working_key).read(window)))
+
+
+def small_view(storage: Storage, image: Image, max_side: int, kind: Literal["png", "jpeg"]) -> bytes:
+    """The whole image, its longer side at most so long."""
+    factor = min(1.0, max_side / max(image.height, image.width))
+    height, width = max(1, round(image.height * factor)), max(1, round(image.width * factor))
+    view = _limits(image).view(_working(storage, image.working_key).shrunk(height, width))
+    return encode_png(view) if kind == "png" else encode_jpeg(view)
+
+
+def image_thumbnail(storage: Storage, image: Image) -> bytes:
+    """The whole image small, from the sheet of its tiles."""
+    sheet = _sheet(storage, image.sheet_key)
+    factor = min(1.0, _THUMBNAIL / max(sheet.size))
+    size = (max(1, round(sheet.width * factor)), max(1, round(sheet.height * factor)))
+    return _jpeg(sheet.resize(size, PIL.Image.Resampling.BOX))
+
+
+def tile_thumbnail(storage: Storage, image: Image, tile: Tile) -> bytes:
+    """One tile small, cut from the sheet."""
+    sheet = _sheet(storage, image.sheet_key)
+    across, down = sheet.width / image.width, sheet.height / image.height
+    left, top = int(tile.col0 * across), int(tile.row0 * down)
+    right, bottom = round((tile.col0 + tile.width) * across), round((tile.row0 + tile.height) * down)
+    return _jpeg(sheet.crop((left, top, max(left + 1, right), max(top + 1, bottom))))
+
+
+def colours_by_index(classes: Sequence[tuple[int, str]]) -> list[str]:
+    """The palette of masks: colours at the indices of their classes."""
+    colours = dict(classes)
+    return [colours.get(index, "#000000") for index in range(max(colours, default=0) + 1)]
+
+
+def _limits(image: Image) -> ContrastLimits:
+    return ContrastLimits(image.contrast_low, image.contrast_high)
+
+
+def _working(storage: Storage, key: str) -> WorkingImage:
+    return _open(storage.local_path(key))
+
+
+# Working images are never changed, so one that is open stays right; what stays open is bounded.
+@lru_cache(maxsize=64)
+def _open(path: Path) -> WorkingImage:
+    return WorkingImage(path)
+
+
+def _sheet(storage: Storage, key: str) -> PIL.Image.Image:
+    return _decoded(storage.local_path(key))
+
+
+@lru_cache(maxsize=2)  # the largest has 200 MB
+def _decoded(path: Path) -> PIL.Image.Image:
+    """A page of thumbnails asks for the same sheet again and again."""
+    sheet = PIL.Image.open(path)
+    sheet.load()
+    return sheet
+
+
+def _jpeg(picture: PIL.Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

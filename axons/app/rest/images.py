@@ -1,0 +1,114 @@
+"""Images: import, list, look at, change, delete."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from sqlmodel import Session
+
+from axons.app import pictures
+from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
+from axons.app.rest.pictures import JPEG, IfNoneMatch, etag_of, picture
+from axons.app.rest.projects import Search
+from axons.app.services import images, imports
+from axons.app.services.images import ImagePublic, ImageUpdate, Split
+from axons.app.services.imports import ImportCreate
+from axons.app.services.jobs import JobPublic, public_jobs
+from axons.app.tables import Image
+
+router = APIRouter(tags=["images"])
+
+MaxSide = Annotated[int, Query(ge=16, le=4096, description="Longer side of the picture, px.")]
+
+
+@router.post("/projects/{project_id}/images", status_code=202, operation_id="import_images")
+def import_images(platform: PlatformOf, actor: ActorOf, project_id: Id, form: ImportCreate) -> JobPublic:
+    """Import completed uploads, or a source on the server's side, as a job."""
+    settings = platform.settings
+    return platform.database.write(
+        lambda session: public_jobs(
+            session, [imports.start_import(session, actor, project_id, form, settings=settings)]
+        )[0]
+    )
+
+
+@router.get("/projects/{project_id}/images", operation_id="list_images")
+def list_images(
+    platform: PlatformOf,
+    actor: ActorOf,
+    project_id: Id,
+    search: Search = "",
+    split: Split | None = None,
+    cursor: Cursor = None,
+    limit: Limit = PAGE,
+) -> Page[ImagePublic]:
+    """Images of a project, by name."""
+    items, following = platform.database.read(
+        lambda session: images.list_images(
+            session, actor, project_id, search=search, split=split, cursor=cursor, limit=limit
+        )
+    )
+    return Page(items=items, next=following)
+
+
+@router.get("/images/{image_id}", operation_id="get_image")
+def get_image(platform: PlatformOf, actor: ActorOf, image_id: Id) -> ImagePublic:
+    """One image."""
+    return platform.database.read(
+        lambda session: images.publics(session, [images.get_image(session, actor, image_id)])[0]
+    )
+
+
+@router.patch("/images/{image_id}", operation_id="update_image")
+def update_image(platform: PlatformOf, actor: ActorOf, image_id: Id, form: ImageUpdate) -> ImagePublic:
+    """Rename an image, or say its group, split or pixel size, or exclude it."""
+    return platform.database.write(
+        lambda session: images.publics(session, [images.update_image(session, actor, image_id, form)])[0]
+    )
+
+
+@router.delete("/images/{image_id}", status_code=204, operation_id="delete_image")
+def delete_image(platform: PlatformOf, actor: ActorOf, image_id: Id) -> Response:
+    """Put an image with its labels into the trash."""
+    days = platform.settings.trash_days
+    platform.database.write(lambda session: images.delete_image(session, actor, image_id, trash_days=days))
+    return Response(status_code=204)
+
+
+@router.get("/images/{image_id}/view", operation_id="view_image", response_class=Response, responses={**JPEG})
+def view_image(
+    platform: PlatformOf,
+    actor: ActorOf,
+    image_id: Id,
+    max_side: MaxSide = 1024,
+    kind: Annotated[Literal["png", "jpeg"], Query(alias="format")] = "jpeg",
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The whole image as 8-bit picture, made smaller where it is larger than `max_side`."""
+    image = _image(platform, actor, image_id)
+    return picture(
+        lambda: pictures.small_view(platform.storage, image, max_side, kind),
+        etag=etag_of(image.working_key, max_side, kind),
+        if_none_match=if_none_match,
+        media_type=f"image/{kind}",
+    )
+
+
+@router.get(
+    "/images/{image_id}/thumbnail", operation_id="get_image_thumbnail", response_class=Response, responses={**JPEG}
+)
+def get_thumbnail(platform: PlatformOf, actor: ActorOf, image_id: Id, if_none_match: IfNoneMatch = None) -> Response:
+    """The image at most 256 px large."""
+    image = _image(platform, actor, image_id)
+    return picture(
+        lambda: pictures.image_thumbnail(platform.storage, image),
+        etag=etag_of(image.sheet_key),
+        if_none_match=if_none_match,
+        media_type="image/jpeg",
+    )
+
+
+def _image(platform: PlatformOf, actor: ActorOf, image_id: str) -> Image:
+    def read(session: Session) -> Image:
+        return images.get_image(session, actor, image_id)
+
+    return platform.database.read(read)

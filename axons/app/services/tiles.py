@@ -1,0 +1,257 @@
+"""Tiles: the list, who works on which, what comes next, and which are done."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from sqlalchemy import ColumnElement, and_, case, or_
+from sqlmodel import Session, col, select
+
+from axons.app.policy import Actor
+from axons.app.services import audit
+from axons.app.services.access import get_project
+from axons.app.services.paging import page_of
+from axons.app.services.tilings import current_tiling
+from axons.app.tables import Image, Tile, Tiling, User, now
+from axons.errors import NotFound
+
+Status = Literal["unlabelled", "started", "done"]
+
+LEASE_S = 90.0
+
+
+class TilePublic(BaseModel):
+    """A tile and the head of its annotation; `counts` are pixels by value, 255 unlabelled."""
+
+    id: str
+    project_id: str
+    tiling_id: str
+    image_id: str
+    row0: int
+    col0: int
+    height: int
+    width: int
+    mean: float
+    contrast: float
+    sharpness: float
+    is_blank: bool
+    is_blurred: bool
+    status: str
+    revision: int
+    crc32: int | None
+    counts: dict[str, int]
+    labelled_by: str | None
+    labelled_at: datetime | None
+    assigned_to: str | None
+
+    @classmethod
+    def of(cls, tile: Tile) -> "TilePublic":
+        """The public part of a row."""
+        return cls(**tile.model_dump())
+
+
+class TileDetail(TilePublic):
+    """A tile with what its editor needs to know of its image."""
+
+    image_name: str
+    image_height: int
+    image_width: int
+    pixel_size_um: float | None
+    lease: "LeasePublic"
+
+
+class LeasePublic(BaseModel):
+    """Who has a tile open at the moment: advice for others, not a lock."""
+
+    is_mine: bool
+    holder: str | None
+    until: datetime | None
+
+
+class Next(BaseModel):
+    """The next tile to label and why it is this one; none if everything is done."""
+
+    tile: TilePublic | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileFilter:
+    """Which tiles a list shall have."""
+
+    status: Status | None = None
+    class_index: int | None = None
+    image_id: str | None = None
+    tiling_id: str | None = None
+    is_blank: bool | None = None
+
+
+def list_tiles(
+    session: Session, actor: Actor, project_id: str, wanted: TileFilter, *, cursor: str | None = None, limit: int
+) -> tuple[list[Tile], str | None]:
+    """Tiles of a project image by image, row by row, and the cursor of the next page."""
+    project = get_project(session, actor, project_id)
+    tiling_id = wanted.tiling_id or current_tiling(session, project.id).id
+    asked = (
+        select(Tile)
+        .join(Image, col(Tile.image_id) == Image.id)
+        .where(col(Tile.project_id) == project.id, col(Tile.tiling_id) == tiling_id, col(Image.deleted_at).is_(None))
+    )
+    for column, value in (
+        (col(Tile.status), wanted.status),
+        (col(Tile.image_id), wanted.image_id),
+        (col(Tile.is_blank), wanted.is_blank),
+    ):
+        if value is not None:
+            asked = asked.where(column == value)
+    if wanted.class_index is not None:
+        counts: Any = col(Tile.counts)
+        asked = asked.where(counts[str(wanted.class_index)].as_string().is_not(None))
+    keys = [col(Tile.image_id), col(Tile.row0), col(Tile.col0)]
+    return page_of(session, asked, keys, cursor=cursor, limit=limit)
+
+
+def get_tile(
+    session: Session, actor: Actor, tile_id: str, action: Literal["view", "annotate", "edit"] = "view"
+) -> tuple[Tile, Image]:
+    """A tile of a project where the actor may do this, and its image.
+
+    Raises:
+        NotFound: there is none, its image is in the trash, or the actor may not see it.
+    """
+    tile = session.get(Tile, tile_id)
+    image = session.get(Image, tile.image_id) if tile is not None else None
+    if tile is None or image is None or image.deleted_at is not None:
+        raise _no_tile(tile_id)
+    try:
+        get_project(session, actor, tile.project_id, action)
+    except NotFound as error:
+        raise _no_tile(tile_id) from error
+    return tile, image
+
+
+def detail(session: Session, actor: Actor, tile: Tile, image: Image) -> TileDetail:
+    """A tile as its editor needs it."""
+    return TileDetail(
+        **tile.model_dump(),
+        image_name=image.name,
+        image_height=image.height,
+        image_width=image.width,
+        pixel_size_um=image.pixel_size_um,
+        lease=lease_of(session, actor, tile),
+    )
+
+
+def take_lease(session: Session, actor: Actor, tile_id: str, *, takes_over: bool = False) -> LeasePublic:
+    """Say that the actor has the tile open, for 90 s; whoever had it open before keeps it, unless it is taken over."""
+    tile, _image = get_tile(session, actor, tile_id, "annotate")
+    if takes_over or not _is_leased_to_other(tile, actor):
+        tile.leased_by = actor.user_id
+        tile.leased_until = now() + timedelta(seconds=LEASE_S)
+        session.add(tile)
+    return lease_of(session, actor, tile)
+
+
+def release_lease(session: Session, actor: Actor, tile_id: str) -> None:
+    """Say that the actor has closed the tile."""
+    tile, _image = get_tile(session, actor, tile_id, "annotate")
+    if tile.leased_by == actor.user_id:
+        tile.leased_by = tile.leased_until = None
+        session.add(tile)
+
+
+def lease_of(session: Session, actor: Actor, tile: Tile) -> LeasePublic:
+    """Who has a tile open."""
+    if tile.leased_by is None or tile.leased_until is None or tile.leased_until < now():
+        return LeasePublic(is_mine=False, holder=None, until=None)
+    holder = session.get_one(User, tile.leased_by)
+    return LeasePublic(
+        is_mine=holder.id == actor.user_id, holder=holder.display_name or holder.name, until=tile.leased_until
+    )
+
+
+def mark_done(session: Session, actor: Actor, tile_id: str) -> Tile:
+    """Say that a tile needs no more labels; from now on they stay as they are."""
+    tile, _image = get_tile(session, actor, tile_id, "annotate")
+    tile.status = "done"
+    session.add(tile)
+    return tile
+
+
+def reopen(session: Session, actor: Actor, tile_id: str) -> Tile:
+    """Let a tile that was done be labelled again."""
+    tile, _image = get_tile(session, actor, tile_id, "annotate")
+    if tile.status == "done":
+        tile.status = status_of(tile.counts)
+        session.add(tile)
+        audit.record(session, actor, "tile.reopen", "tile", tile.id, revision=tile.revision)
+    return tile
+
+
+def status_of(counts: dict[str, int]) -> Status:
+    """What labels say of a tile that is not done."""
+    return "started" if any(value != "255" for value in counts) else "unlabelled"
+
+
+def next_tile(session: Session, actor: Actor, project_id: str, *, after: str | None = None) -> Next:
+    """The tile to label next: mine first, then those begun, then in order; not those that others have open.
+
+    Args:
+        after: id of the tile that the person leaves: the search goes on behind it, then from the beginning.
+    """
+    project = get_project(session, actor, project_id, "annotate")
+    tiling = current_tiling(session, project.id)
+    leaving = session.get(Tile, after) if after is not None else None
+    begun = and_(col(Tile.status) == "started", col(Tile.labelled_by) == actor.user_id)
+    rank = case((col(Tile.assigned_to) == actor.user_id, 0), (begun, 1), else_=2)
+    order: list[Any] = [rank, col(Image.name), col(Tile.image_id), col(Tile.row0), col(Tile.col0)]
+    if leaving is not None and (image := session.get(Image, leaving.image_id)) is not None:
+        order.insert(1, case((_lies_before(leaving, image), 1), else_=0))
+    waiting = _waiting(tiling, actor)
+    if leaving is not None:
+        waiting = and_(waiting, col(Tile.id) != leaving.id)
+    asked = select(Tile).join(Image, col(Tile.image_id) == Image.id).where(waiting).order_by(*order)
+    found = session.exec(asked.limit(1)).first()
+    if found is None:
+        return Next(tile=None, reason="every tile is done, blank or open elsewhere")
+    return Next(tile=TilePublic.of(found), reason=_why(found, actor))
+
+
+def _waiting(tiling: Tiling, actor: Actor) -> ColumnElement[bool]:
+    return and_(
+        col(Tile.tiling_id) == tiling.id,
+        col(Tile.status) != "done",
+        col(Tile.is_blank).is_(False),
+        col(Image.deleted_at).is_(None),
+        col(Image.is_excluded).is_(False),
+        or_(col(Tile.assigned_to).is_(None), col(Tile.assigned_to) == actor.user_id),
+        or_(col(Tile.leased_until).is_(None), col(Tile.leased_until) < now(), col(Tile.leased_by) == actor.user_id),
+    )
+
+
+def _lies_before(tile: Tile, image: Image) -> ColumnElement[bool]:
+    """Whether a row comes before this tile in the order of names and windows."""
+    same_image = col(Tile.image_id) == image.id
+    return or_(
+        col(Image.name) < image.name,
+        and_(col(Image.name) == image.name, col(Tile.image_id) < image.id),
+        and_(same_image, col(Tile.row0) < tile.row0),
+        and_(same_image, col(Tile.row0) == tile.row0, col(Tile.col0) < tile.col0),
+    )
+
+
+def _why(tile: Tile, actor: Actor) -> str:
+    if tile.assigned_to == actor.user_id:
+        return "it is yours to label"
+    if tile.status == "started":
+        return "you have begun it" if tile.labelled_by == actor.user_id else "somebody has begun it"
+    return "it has no labels yet"
+
+
+def _is_leased_to_other(tile: Tile, actor: Actor) -> bool:
+    return tile.leased_until is not None and tile.leased_until >= now() and tile.leased_by != actor.user_id
+
+
+def _no_tile(tile_id: str) -> NotFound:
+    return NotFound(f"there is no tile {tile_id!r}; look at the tiles of your project")
