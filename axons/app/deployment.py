@@ -8,6 +8,7 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from axons.app.settings import Settings
+from axons.serve.listening import listen_inside_cluster
 
 APPLICATION = "axons"
 
@@ -31,6 +32,7 @@ class Application:
         from axons.app.logs import set_up_logs
         from axons.app.platform import Platform
 
+        listen_inside_cluster()
         set_up_logs(settings.log_level)
         self._opened = ExitStack()
         database = Database(settings.database)

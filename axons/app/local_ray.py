@@ -72,7 +72,7 @@ def start_ray(data: Path, *, dashboard_port: int | None) -> str:
         log_to_driver=False,
         logging_level=logging.ERROR,
         namespace="axons",
-        _temp_dir=str(session_folder(data)),
+        _temp_dir=str(session_folder(data) / "ray"),  # Ray opens it to everybody; the folder around it stays closed
     )
     return f"http://{context.dashboard_url}"
 

@@ -221,7 +221,7 @@ def _end_leftovers(settings: Settings, options: UpOptions, console: Console) -> 
     folder = local_ray.session_folder(settings.data)
     if count := local_ray.end_leftovers(folder):
         console.print(f"✓ ended {count} processes of a Ray that was killed", highlight=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder / "ray", ignore_errors=True)
 
 
 def _refuse_taken_port(options: UpOptions) -> None:
@@ -290,6 +290,7 @@ def _deploy(options: UpOptions, settings: Settings, *, with_sample: bool) -> Non
 
     from axons.app import deployment
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(proxy_location="HeadOnly", http_options={"host": options.host, "port": options.port})
     # The database's file is here, so its one process is too.
     on_node = ray.util.get_node_ip_address() if settings.database_url is None else None

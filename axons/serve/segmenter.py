@@ -17,6 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from axons.data.rows import Row
 from axons.errors import AxonsError, SegmenterBusy
 from axons.model.devices import num_cores
+from axons.serve.listening import listen_inside_cluster
 from axons.serve.predictor import Predictor, Segmentation, load_predictor, segment
 
 APPLICATION = "segmenter"
@@ -48,6 +49,7 @@ class Segmenter:
     """Predicts images with any model, which the multiplexed model id names by its address."""
 
     def __init__(self, settings: SegmenterSettings) -> None:
+        listen_inside_cluster()
         self._device = torch.device("cuda" if settings.gpu_share > 0 else "cpu")
         self._threads = settings.threads or num_cores()
         # Of its own: in the common pool every thread may hold a request that waits for this very pass.
