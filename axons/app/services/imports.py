@@ -1,6 +1,7 @@
 """Files become images: the request of an import job, and how what the engine makes of it gets into the tables."""
 
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -18,6 +19,7 @@ from axons.app.settings import Settings
 from axons.app.tables import Image, Job, Project, Tile, Tiling, now
 from axons.app.texts import Identifier, ShortLine
 from axons.data.importing import ImportedImage, Refusal
+from axons.data.importing import Tile as MeasuredTile
 from axons.errors import InvalidRequest, NotAllowed
 
 MAX_FILES = 10_000
@@ -134,7 +136,7 @@ def accept_imported(
     )
     session.add(row)
     session.flush()
-    add_tiles(session, current_tiling(session, project.id), image)
+    add_tiles(session, current_tiling(session, project.id), image.image_id, image.tiles)
     project.updated_at = now()
     job.result = {**job.result, "num_images": job.result.get("num_images", 0) + 1}
 
@@ -146,20 +148,20 @@ def accept_refusal(session: Session, job: Job, refusal: Refusal) -> None:
         job.result = {**job.result, "refused": [*refused, refusal.model_dump()]}
 
 
-def add_tiles(session: Session, tiling: Tiling, image: ImportedImage) -> None:
+def add_tiles(session: Session, tiling: Tiling, image_id: str, tiles: Sequence[MeasuredTile]) -> None:
     """The tiles of an image that has none in this tiling yet."""
     rows: list[dict[str, Any]] = [
         {
             **tile.model_dump(),
-            "id": str(uuid5(UUID(image.image_id), f"{tiling.id}/{tile.row0}/{tile.col0}")),
+            "id": str(uuid5(UUID(image_id), f"{tiling.id}/{tile.row0}/{tile.col0}")),
             "project_id": tiling.project_id,
             "tiling_id": tiling.id,
-            "image_id": image.image_id,
+            "image_id": image_id,
             "status": "unlabelled",
             "revision": 0,
             "counts": {},
         }
-        for tile in image.tiles
+        for tile in tiles
     ]
     session.execute(insert(Tile), rows)
 
