@@ -17,7 +17,7 @@ from axons.train.config import TrainConfig
 from axons.train.run import MODEL, REQUEST, RunFolder, RunMetrics, RunRequest, Status
 
 _STOP_AFTER_S = 5  # the run itself looks at its cancel flag every two seconds
-_GIVE_UP_AFTER_S = 9
+_GIVE_UP_AFTER_S = 8
 _GRACE = timedelta(minutes=15)  # for starting and evaluating, beside the minutes of training
 
 
