@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 
 _RETRY_FOR_S = 8.0
 _TAKEN_WAIT_S = 20.0  # a killed app's replica lives on for seconds
+_UNIQUE_TRIES = 3
 _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
 
 
@@ -146,10 +147,10 @@ def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:
 
 
 def _may_succeed_again(state: RetryCallState) -> bool:
-    """A row that another transaction made at the same moment is seen by the second try; not so a real conflict."""
+    """A row that another transaction made at the same moment is seen by the next try; a real conflict stays one."""
     error = state.outcome.exception() if state.outcome is not None else None
     lost_a_race = isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
-    return error is not None and (_is_passing(error) or (lost_a_race and state.attempt_number == 1))
+    return error is not None and (_is_passing(error) or (lost_a_race and state.attempt_number <= _UNIQUE_TRIES))
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
 from sqlmodel import select
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -38,11 +39,10 @@ def last_seen(platform):
 
 def routes(platform) -> list[tuple[str, str]]:
     """Every method and address, with `x` for each id."""
-    browser = open_browser(platform)
-    paths = browser.app._app.routes[-1].app.openapi()["paths"]
-    filled = [
-        (method.upper(), "/api" + path.replace("{", "").replace("}", "")) for path in paths for method in paths[path]
-    ]
+    mounts = [route for route in open_browser(platform).app._app.routes if isinstance(route, Mount)]
+    paths = {(mount.path + path): methods for mount in mounts for path, methods in mount.app.openapi()["paths"].items()}
+    listed = [(method.upper(), path) for path in paths for method in paths[path]]
+    filled = [(method, path.replace("{", "").replace("}", "")) for method, path in listed]
     assert len(filled) > 50
     return filled
 

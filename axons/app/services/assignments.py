@@ -1,11 +1,11 @@
 """Tasks for a class: handing out copies of a template, handing in, marking."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID, uuid5
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select
 
 from axons.app.policy import Actor
@@ -30,7 +30,16 @@ from axons.app.tables import (
 from axons.app.texts import Identifier, LongText, Name, ShortLine
 from axons.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("it is outside the calendar; take a date of this century") from error
+
+
 Title = Annotated[Name, Field(max_length=200)]
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 
 class AssignmentCreate(BaseModel):
@@ -42,7 +51,7 @@ class AssignmentCreate(BaseModel):
     title: Title
     text: LongText = ""
     template_project_id: Identifier | None = None
-    due_at: AwareDatetime | None = None
+    due_at: Moment | None = None
 
 
 class AssignmentUpdate(BaseModel):
@@ -52,7 +61,7 @@ class AssignmentUpdate(BaseModel):
 
     title: Title | None = None
     text: LongText | None = None
-    due_at: AwareDatetime | None = None
+    due_at: Moment | None = None
 
 
 class AssignmentPublic(BaseModel):

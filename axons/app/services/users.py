@@ -140,6 +140,7 @@ def update_user(session: Session, actor: Actor, user_id: str, form: UserUpdate) 
     """
     user = get_user(session, actor, user_id)
     changes = form.model_dump(exclude_unset=True, exclude_none=True)
+    was_administrator = user.role == "administrator"
     if changes.keys() - {"display_name", "language"} or user.id != actor.user_id:
         require(actor, "accounts.manage")
     user.display_name = changes.get("display_name", user.display_name)
@@ -149,8 +150,9 @@ def update_user(session: Session, actor: Actor, user_id: str, form: UserUpdate) 
     if "is_active" in changes and changes["is_active"] != user.is_active:
         user.is_active = changes["is_active"]
         audit.record(session, actor, "user.enable" if user.is_active else "user.disable", "user", user.id)
-    session.flush()
-    _check_administrators(session)
+    if was_administrator:
+        session.flush()
+        _check_administrators(session)
     return user
 
 
