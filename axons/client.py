@@ -1,7 +1,7 @@
 """Typed client of the REST API: what the command and notebooks use."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -15,7 +15,7 @@ from axons.errors import AxonsError, JobFailed, RequestFailed, ServerUnavailable
 
 Json = dict[str, Any]
 Progress = Callable[[float, str], None]
-Purpose = Literal["images", "annotations", "project", "model"]
+Purpose = Literal["images", "annotations", "project", "model", "prediction"]
 
 FINAL_STATES = ("done", "failed", "cancelled")
 
@@ -133,6 +133,10 @@ class Client:
         """Delete something; that it is gone already is fine."""
         self._send("DELETE", path)
 
+    def text(self, path: str) -> str:
+        """What a route answers, as text."""
+        return self._send("GET", path).text
+
     def download(self, path: str, target: Path, *, progress: Progress | None = None, **query: Any) -> Path:
         """Write what a route sends to a file, which appears only when it is whole."""
         part = target.with_name(f"{target.name}.{uuid4().hex[:8]}.part")
@@ -218,6 +222,78 @@ class Client:
         if job["state"] != "done":
             raise JobFailed(f"{job['kind']} {job['state']}: {job['reason'] or 'no reason was given'}")
         return job
+
+    # --- the loop ---
+
+    def create_project(self, name: str, classes: Sequence[str], *, tile: int = 256, **more: Any) -> Json:
+        """A new project; background is the first class."""
+        made: Json = self.create("projects", {"name": name, "classes": list(classes), "tile": tile, **more})
+        return made
+
+    def import_images(self, project_id: str, files: Sequence[Path], *, progress: Progress | None = None) -> Job:
+        """Send images, or ZIPs of them, and begin to import them; `wait_for` the job."""
+        uploads = self._upload_all(project_id, files, "images", progress)
+        job: Job = self.create(f"projects/{_quoted(project_id)}/images", {"uploads": uploads})
+        return job
+
+    def import_source(self, project_id: str, source: str) -> Job:
+        """Begin to import what the server can read itself: s3://bucket/prefix, a CSV manifest there, or its folder."""
+        job: Job = self.create(f"projects/{_quoted(project_id)}/images", {"source": source})
+        return job
+
+    def import_annotations(
+        self, project_id: str, files: Sequence[Path], *, kind: str, progress: Progress | None = None
+    ) -> Job:
+        """Send masks or label files and begin to import them."""
+        uploads = self._upload_all(project_id, files, "annotations", progress)
+        form = {"uploads": uploads, "format": kind}
+        job: Job = self.create(f"projects/{_quoted(project_id)}/annotations:import", form)
+        return job
+
+    def freeze(self, project_id: str, **form: Any) -> tuple[Json, Job]:
+        """Begin to freeze a training set; the fields are those of the route."""
+        made = self.create(f"projects/{_quoted(project_id)}/training-sets", _given(form))
+        return made["training_set"], made["job"]
+
+    def start_run(self, training_set_id: str, *, name: str | None = None, prepare: bool = False, **config: Any) -> Json:
+        """Start a training, or prepare one; `config` as `GET /api/v1/schemas/train` describes."""
+        form = {"training_set_id": training_set_id, "name": name, "config": _given(config), "prepare": prepare}
+        run: Json = self.create("runs", form)
+        return run
+
+    def predict(
+        self,
+        model_id: str,
+        image: Path,
+        *,
+        project_id: str,
+        scale: float | None = None,
+        progress: Progress | None = None,
+    ) -> Json:
+        """Predict an image file; waits where it is large. The mask: `download(f"predictions/{id}/mask", target)`."""
+        upload_id = self.upload(image, purpose="prediction", project_id=project_id, progress=progress)
+        form = {"upload_id": upload_id, "scale": scale}
+        answer = self.create(f"models/{_quoted(model_id)}/predict", form)
+        found: Json = answer["predictions"][0] if answer["predictions"] else {}
+        if answer["job"] is not None:
+            job = self.wait_for(answer["job"]["id"], progress=progress)
+            found = self.get(f"predictions/{job['target_id'] or found['id']}")
+        return found
+
+    def fetch_export(self, job_id: str, target: Path, *, progress: Progress | None = None) -> Path:
+        """Wait for an export and download what it made."""
+        self.wait_for(job_id, progress=progress)
+        return self.download(f"jobs/{_quoted(job_id)}/file", target, progress=progress)
+
+    def _upload_all(
+        self, project_id: str, files: Sequence[Path], purpose: Purpose, progress: Progress | None
+    ) -> list[str]:
+        done = []
+        for i, file in enumerate(files):
+            done.append(self.upload(file, purpose=purpose, project_id=project_id))
+            if progress:
+                progress((i + 1) / len(files), f"sending {file.name}")
+        return done
 
     def _fetch(self, path: str, part: Path, query: Mapping[str, Any], progress: Progress | None) -> None:
         with self._http.stream("GET", path, params=query) as response:

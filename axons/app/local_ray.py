@@ -79,7 +79,7 @@ def start_ray(data: Path, *, dashboard_port: int | None) -> str:
 
 def end_leftovers(folder: Path) -> int:
     """End what an earlier Ray of this session folder has left running, after a kill; returns how many there were."""
-    left = list(_processes_of(folder))
+    left = list(processes_of(folder))
     for process in left:
         _ignoring_gone(process.terminate)
     _, alive = psutil.wait_procs(left, timeout=_END_WAIT_S / 5)
@@ -89,7 +89,7 @@ def end_leftovers(folder: Path) -> int:
     return len(left)
 
 
-def _processes_of(folder: Path) -> Iterator[psutil.Process]:
+def processes_of(folder: Path) -> Iterator[psutil.Process]:
     """Processes of ours that name the folder in their command line, or have a file in it open as their output."""
     for process in psutil.process_iter():
         if process.pid == os.getpid() or not _is_ours(process):

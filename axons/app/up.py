@@ -132,7 +132,13 @@ def _refuse_open_doors(options: UpOptions, settings: Settings, environment: Muta
         )
     if settings.secret is None:
         raise AxonsError(
-            f"--host {options.host!r} lets other machines in; set AXONS_SECRET to a long random text first"
+            f"--host {options.host!r} lets other machines in, but there is no secret; "
+            "set AXONS_SECRET to a long random text"
+        )
+    if "public_url" not in settings.model_fields_set:
+        raise AxonsError(
+            f"--host {options.host!r} lets other machines in, but not by which address; set AXONS_PUBLIC_URL to it, "
+            "as https://axons.example.org"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from axons import __version__
-from axons.cli import account, jobs, local, models, projects
+from axons.cli import account, jobs, local, models, projects, training
 from axons.errors import AxonsError
 
 app = typer.Typer(
@@ -17,14 +17,24 @@ app = typer.Typer(
 
 app.command()(local.up)
 app.command()(local.demo)
-app.command()(models.predict)
 app.command()(account.login)
 app.command()(account.logout)
 app.add_typer(account.tokens, name="token")
 app.add_typer(account.users, name="user")
 app.add_typer(projects.projects, name="project")
+app.add_typer(projects.images, name="images")
+app.add_typer(projects.annotations, name="annotations")
+app.add_typer(training.training_sets, name="training-set")
+app.command()(training.train)
+app.add_typer(training.runs, name="runs")
+app.command()(training.evaluate)
+app.command()(training.report)
 app.add_typer(models.models, name="models")
+app.command()(models.predict)
+app.command()(projects.export)
 app.add_typer(jobs.jobs, name="jobs")
+app.command()(jobs.backup)
+app.command()(jobs.restore)
 
 
 def main() -> None:

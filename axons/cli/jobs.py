@@ -1,5 +1,6 @@
 """Commands about the queue: jobs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,3 +42,35 @@ def cancel_job(job_id: Annotated[str, typer.Argument(metavar="JOB")], as_json: A
     with server.connected() as client:
         job = client.act(f"jobs/{job_id}/cancel")
     output.show(job, [f"{job['kind']} {job['state']}: {job['reason'] or 'cancelling'}"], as_json=as_json)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to write it.")],
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Write everything the server keeps to one file; for administrators.
+
+    Example:
+
+      axons backup axons-monday.zip
+    """
+    with server.connected() as client, output.progress("packing") as progress:
+        client.fetch_export(client.create("backups")["id"], file, progress=progress)
+    output.show({"file": str(file)}, [str(file)], as_json=as_json)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Data folder to make of it; must not exist yet.")],
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Make a data folder of a backup, for `axons up --data DIR`.
+
+    Example:
+
+      axons restore axons-monday.zip --data axons-restored
+    """
+    from axons.app.restore import restore as unpack
+
+    unpack(file, data)
+    output.show({"data": str(data)}, [f"start it with: axons up --data {data}"], as_json=as_json)

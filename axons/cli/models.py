@@ -143,6 +143,33 @@ def predict(
         return
     if len(names) < 2:
         raise typer.BadParameter("give a model and at least one image, or --local FILE and images")
+    if objects is not None:
+        raise typer.BadParameter("--objects goes with --local")
+    _predict_on_server(names[0], [Path(name) for name in names[1:]], out, overlay, scale, as_json)
+
+
+def _predict_on_server(
+    model: str, images: list[Path], out: Path, overlay: bool, scale: float | None, as_json: bool
+) -> None:
+    made, refusals = [], []
+    out.mkdir(parents=True, exist_ok=True)
+    with server.connected() as client, output.progress("predicting") as progress:
+        found = server.find_model(client, model)
+        for image in images:
+            try:
+                prediction = client.predict(
+                    found["id"], image, project_id=found["project_id"], scale=scale, progress=progress
+                )
+                mask = client.download(f"predictions/{prediction['id']}/mask", out / f"{image.name}.mask.png")
+                if overlay:
+                    client.download(f"predictions/{prediction['id']}/overlay", out / f"{image.name}.overlay.png")
+                made.append({**prediction, "image": str(image), "mask": str(mask)})
+            except (AxonsError, OSError) as error:
+                refusals.append({"image": str(image), "refusal": str(error)})
+    lines = [f"{row['image']} -> {row['mask']}" for row in made]
+    output.show({"images": [*made, *refusals]}, lines, as_json=as_json)
+    if refusals:
+        raise AxonsError("; ".join(row["refusal"] for row in refusals))
 
 
 def _predict_local(

@@ -1,12 +1,16 @@
 """Commands about projects and what is in them: project, images, annotations, export."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from axons.cli import output, server
 from axons.cli.output import JSON
+from axons.errors import AxonsError
 
+images = typer.Typer(no_args_is_help=True, help="Images of a project.")
+annotations = typer.Typer(no_args_is_help=True, help="Labels that were made elsewhere.")
 projects = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, archive, delete, take along.")
 Project = Annotated[str, typer.Argument(metavar="PROJECT", help="Name or id.")]
 _HEADS = ("id", "name", "owner_name", "num_images", "archived_at")
@@ -84,6 +88,135 @@ def delete_project(project: Project, as_json: Annotated[bool, JSON] = False) -> 
         found = server.find_project(client, project)
         client.delete(f"projects/{found['id']}")
     output.show({"id": found["id"]}, [f"project {found['name']} is in the trash"], as_json=as_json)
+
+
+@images.command("add")
+def add_images(
+    project: Project,
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH|s3://…|manifest.csv", help="Files, folders, or a bucket."),
+    ],
+    wait: Annotated[bool, typer.Option(help="Wait until they are imported.")] = True,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Import images: files and folders of this machine, or a bucket or manifest that the server reads itself.
+
+    Examples:
+
+      axons images add nerve slides/ more.zip
+
+      axons images add nerve s3://bucket/slides
+
+      axons images add nerve s3://bucket/manifest.csv
+    """
+    with server.connected() as client, output.progress("sending") as progress:
+        found = server.find_project(client, project)
+        jobs = [client.import_source(found["id"], source) for source in sources if "://" in source]
+        if files := _files([source for source in sources if "://" not in source]):
+            jobs.append(client.import_images(found["id"], files, progress=progress))
+        ended = [client.wait_for(job["id"], progress=progress) if wait else job for job in jobs]
+    output.show(ended, [job["reason"] or f"{job['kind']} job {job['id']}" for job in ended], as_json=as_json)
+
+
+@images.command("list")
+def list_images(project: Project, as_json: Annotated[bool, JSON] = False) -> None:
+    """The images of a project, by name."""
+    with server.connected() as client:
+        rows = list(client.pages(f"projects/{server.find_project(client, project)['id']}/images"))
+    heads = ("id", "name", "height", "width", "channels", "split", "group")
+    output.show(rows, output.table([[row.get(head) for head in heads] for row in rows], heads), as_json=as_json)
+
+
+@annotations.command("import")
+def import_annotations(
+    project: Project,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, help="Files named like the images.")],
+    kind: Annotated[str, typer.Option("--format", help="png, labeller, coco, cvat or labelme.")] = "png",
+    wait: Annotated[bool, typer.Option(help="Wait until they are imported.")] = True,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Import labels that were made elsewhere.
+
+    Example:
+
+      axons annotations import nerve masks/ --format png
+    """
+    with server.connected() as client, output.progress("sending") as progress:
+        found = server.find_project(client, project)
+        job = client.import_annotations(found["id"], _files([str(folder)]), kind=kind, progress=progress)
+        ended = client.wait_for(job["id"], progress=progress) if wait else job
+    output.show(ended, [ended["reason"] or f"{ended['kind']} job {ended['id']}"], as_json=as_json)
+
+
+def export(
+    project: Project,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.zip", help="Where to write it.")],
+    kind: Annotated[str, typer.Option("--format", help="png, coco, cvat, labelme, labelstudio or labeller.")] = "png",
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Write the labels of a project for other tools.
+
+    Example:
+
+      axons export nerve --format coco -o nerve.zip
+    """
+    _export(project, kind, out, as_json)
+
+
+@projects.command("export")
+def export_project(
+    project: Project,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.zip", help="Where to write it.")],
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Take a project along: images, labels, training sets and models in one file.
+
+    Example:
+
+      axons project export nerve -o nerve.zip
+    """
+    _export(project, "project", out, as_json)
+
+
+@projects.command("import")
+def import_project(
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", exists=True, dir_okay=False)],
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Unpack a project that was taken along; training sets keep their hashes.
+
+    Example:
+
+      AXONS_URL=https://axons.example.org axons project import nerve.zip
+    """
+    with server.connected() as client, output.progress("sending") as progress:
+        upload_id = client.upload(file, purpose="project", progress=progress)
+        job = client.wait_for(client.create("projects:import", {"upload_id": upload_id})["id"], progress=progress)
+    output.show(job, [job["reason"]], as_json=as_json)
+
+
+def _export(project: str, kind: str, out: Path, as_json: bool) -> None:
+    with server.connected() as client, output.progress("packing") as progress:
+        found = server.find_project(client, project)
+        job = client.create(f"projects/{found['id']}/export", {"format": kind})
+        client.fetch_export(job["id"], out, progress=progress)
+    output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
+
+
+def _files(sources: list[str]) -> list[Path]:
+    """The files that paths of this machine mean; hidden ones in folders are left out."""
+    found: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            found += sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
+        elif source.is_file():
+            found.append(source)
+        else:
+            raise AxonsError(f"there is no file or folder {str(source)!r}; check the path")
+    if sources and not found:
+        raise AxonsError(f"there are no files in {', '.join(sources)}; check the path")
+    return found
 
 
 def _change(project: str, changes: dict[str, Any], as_json: bool, words: str) -> None:

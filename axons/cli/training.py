@@ -214,6 +214,41 @@ def show_log(run: Run, as_json: Annotated[bool, JSON] = False) -> None:
     output.show({"log": text}, [text.rstrip()], as_json=as_json)
 
 
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Id, or PROJECT/NAME.")],
+    training_set: Annotated[
+        str | None, typer.Argument(metavar="[TRAINING-SET]", help="Id, or PROJECT/NUMBER: its held-out images.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False)] = None,
+    masks: Annotated[Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False)] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Score a model: on the held-out images of a training set, or on images and masks of your own.
+
+    Examples:
+
+      axons evaluate nerve/nerve nerve/2
+
+      axons evaluate nerve/nerve --images new/images --masks new/masks
+    """
+    if (training_set is None) == (images is None) or (images is None) != (masks is None):
+        raise typer.BadParameter("give a training set, or --images and --masks")
+    with server.connected() as client, output.progress("evaluating") as progress:
+        found = server.find_model(client, model)
+        if images is not None and masks is not None:
+            from axons.cli.scoring import score_folder
+
+            scored: dict[str, Any] = score_folder(client, found, images, masks, progress)
+        else:
+            chosen = server.find_numbered(client, "training-sets", str(training_set))
+            form = {"model_id": found["id"], "training_set_id": chosen["id"], "split": split}
+            made = client.create("evaluations", form)
+            client.wait_for(made["job_id"], progress=progress)
+            scored = client.get(f"evaluations/{made['id']}")
+    output.show(scored, _scores({"splits": {split: scored["scores"]}}), as_json=as_json)
+
+
 def report(
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.html", help="Where to write it.")],

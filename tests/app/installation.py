@@ -1,0 +1,89 @@
+"""`axons up` as a process of its own, for tests of the whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from axons.app import local_ray
+from axons.client import Client
+from tests.conftest import free_port
+
+
+@dataclass
+class Installation:
+    """A data folder, and the process that serves it."""
+
+    data: Path
+    port: int
+    log: Path
+    process: subprocess.Popen[str] | None = None
+    told: dict[str, Any] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *arguments: str) -> dict[str, Any]:
+        """Start it, and return what it tells once it is ready."""
+        self.process = subprocess.Popen(
+            [*AXONS, "up", "--port", str(self.port), "--data", str(self.data), "--json", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self.log.open("a"),
+            text=True,
+            env=environment(self.data),
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.log.read_text()
+        self.told = json.loads(line)
+        return self.told
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal to the process and wait for its end."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def client(self) -> Client:
+        """A client that is signed in by the code of the last start."""
+        assert self.told is not None
+        with Client(self.url) as stranger:
+            token = stranger.act("auth/code", {"code": self.told["code"], "token_name": "test"})["token"]
+        return Client(self.url, token)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs for it, besides the process itself."""
+        return list(local_ray.processes_of(local_ray.session_folder(self.data)))
+
+
+AXONS = [sys.executable, "-m", "axons"]
+
+
+def install(folder: Path) -> Installation:
+    """An installation that has not been started."""
+    return Installation(data=folder / "data", port=free_port(), log=folder / "up.log")
+
+
+def environment(data: Path, **more: str) -> dict[str, str]:
+    """The environment of a person without settings, with a home of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AXONS_", "RAY_"))}
+    return kept | {"HOME": str(data.parent / "home"), "XDG_CONFIG_HOME": str(data.parent / "config"), **more}
+
+
+def command(installation: Installation, *arguments: str, is_ok: bool = True) -> Any:
+    """Run `axons … --json` as a person would; returns what it prints."""
+    done = subprocess.run(
+        [*AXONS, *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        env=environment(installation.data, AXONS_URL=installation.url),
+    )
+    assert (done.returncode == 0) == is_ok, done.stderr
+    return json.loads(done.stdout) if is_ok else done.stderr

@@ -1,0 +1,160 @@
+"""`axons up` as a process: ready, closed to others, stopped by Ctrl-C, and going on after a kill."""
+
+import os
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+
+import httpx
+import psutil
+import pytest
+
+from axons.app import local_ray
+from tests.app.installation import AXONS, command, environment, install
+from tests.conftest import free_port
+
+READY_S = 25
+IDLE_MEMORY = 3 << 30
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    """One installation that runs for all tests of this file; the last of them end it."""
+    installation = install(tmp_path_factory.mktemp("up"))
+    installation.start("--no-sample")
+    yield installation
+    if installation.process.poll() is None:
+        installation.stop()
+    shutil.rmtree(local_ray.session_folder(installation.data), ignore_errors=True)
+
+
+def test_it_is_ready_in_time_and_well(up, record_property):
+    record_property("seconds to ready", up.told["seconds"])
+    health = httpx.get(f"{up.url}/healthz")
+    assert health.status_code == 200
+    assert {name: part["is_well"] for name, part in health.json().items() if name != "status"} == {
+        "database": True,
+        "storage": True,
+        "ray": True,
+    }
+
+
+def test_idle_everything_together_stays_below_3_gb(up, record_property):
+    whole = [psutil.Process(up.process.pid), *up.processes()]
+    pss = sum(process.memory_full_info().pss for process in whole if process.is_running())
+    record_property("idle PSS, MB", pss >> 20)
+    assert pss < IDLE_MEMORY
+
+
+def test_every_port_is_on_loopback(up):
+    whole = [psutil.Process(up.process.pid), *up.processes()]
+    listening = {
+        connection.laddr.ip
+        for process in whole
+        if process.is_running()
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_the_dashboard_asks_for_rays_token(up):
+    dashboard = up.told["dashboard"]
+    token = subprocess.run(shlex.split(up.told["token_command"]), capture_output=True, text=True).stdout
+    assert httpx.get(f"{dashboard}/api/jobs/").status_code == 401
+    assert httpx.get(f"{dashboard}/api/jobs/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_only_the_owner_reads_the_data_folder_and_the_secrets(up):
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (up.data / "ray-token", up.data / "secret")}
+    assert stat.S_IMODE(up.data.stat().st_mode) == 0o700
+    assert modes == {"ray-token": 0o600, "secret": 0o600}
+
+
+def test_the_code_signs_the_command_in_once(up):
+    signed_in = command(up, "login", "--code", up.told["code"])
+    assert signed_in["user"]["role"] == "administrator"
+    assert stat.S_IMODE((up.data.parent / "config/axons/credentials.json").stat().st_mode) == 0o600
+    assert command(up, "project", "list") == []
+    assert "unknown, used or too old" in command(up, "login", "--code", up.told["code"], is_ok=False)
+
+
+def test_rest_is_closed_to_strangers(up):
+    assert httpx.get(f"{up.url}/api/v1/projects").status_code == 401
+
+
+def test_a_second_one_on_the_same_folder_is_refused(up):
+    done = subprocess.run(
+        [*AXONS, "up", "--port", str(free_port()), "--data", str(up.data)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(up.data),
+    )
+    assert done.returncode == 1
+    assert f"is running on the folder {str(up.data)!r} already, as process {up.process.pid}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "sentence"),
+    [
+        (["--host", "0.0.0.0"], {}, "there is no Ray token"),
+        (["--host", "0.0.0.0"], {"RAY_AUTH_TOKEN": "x" * 40}, "there is no secret"),
+        (["--host", "0.0.0.0"], {"RAY_AUTH_TOKEN": "x" * 40, "AXONS_SECRET": "y"}, "set AXONS_PUBLIC_URL"),
+        ([], {"RAY_AUTH_MODE": "disabled"}, "whoever reaches Ray could run any code"),
+        (["--address", "10.0.0.1:6379"], {}, "the token of the Ray cluster at '10.0.0.1:6379' is missing"),
+    ],
+)
+def test_it_does_not_start_with_a_door_open(tmp_path, arguments, settings, sentence):
+    done = subprocess.run(
+        [*AXONS, "up", "--data", str(tmp_path / "data"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(tmp_path / "data", **settings),
+    )
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_that_is_taken_is_refused_with_what_to_do(up, tmp_path):
+    done = subprocess.run(
+        [*AXONS, "up", "--port", str(up.port), "--data", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(tmp_path / "data"),
+    )
+    assert done.returncode == 1
+    assert "choose another with --port" in done.stderr
+
+
+def test_after_a_kill_the_next_start_goes_on_with_what_was_saved(up):
+    token = command(up, "token", "create", "kept")["token"]
+    command(up, "project", "create", "kept", "--classes", "background,axon")
+    os.kill(up.process.pid, signal.SIGKILL)
+    up.process.wait()
+    up.start("--no-sample")
+    answer = httpx.get(f"{up.url}/api/v1/projects", headers={"Authorization": f"Bearer {token}"}).json()
+    assert [project["name"] for project in answer["items"]] == ["kept"]
+
+
+def test_ctrl_c_stops_everything_and_the_exit_code_is_0(up):
+    assert up.stop() == 0
+    assert up.processes() == []
+    assert "Traceback" not in up.log.read_text()
+
+
+def test_the_session_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = (
+        f"from axons.app import local_ray; from pathlib import Path; local_ray.session_folder(Path({str(tmp_path)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    next(tmp_path.iterdir()).chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "belongs to somebody else or is open to others" in done.stderr
