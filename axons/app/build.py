@@ -8,6 +8,7 @@ from axons.app import health, pages
 from axons.app.gate import Gate
 from axons.app.platform import Platform
 from axons.app.rest import (
+    annotation_files,
     assignments,
     audit,
     auth,
@@ -58,6 +59,7 @@ def build_app(platform: Platform) -> ASGIApp:
 def _routers() -> list[APIRouter]:
     """One router for each part of REST."""
     return [
+        annotation_files.router,
         assignments.router,
         audit.router,
         auth.router,

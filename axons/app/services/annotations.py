@@ -42,13 +42,19 @@ _NO_CLASSES = frozenset({IGNORED, UNLABELLED, SEE_THROUGH})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
-    """An annotation that was checked as far as that goes without its tile: rendered, with the values that it uses."""
+class PackedLabels:
+    """Labels as they are stored, with checksum and pixels by value of what they render to."""
 
-    annotation: Annotation
     packed: bytes
     crc32: int
     counts: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(PackedLabels):
+    """An annotation that was checked as far as that goes without its tile: rendered, with the values that it uses."""
+
+    annotation: Annotation
     values: frozenset[int]
 
     @classmethod
@@ -168,7 +174,7 @@ def restore(platform: Platform, actor: Actor, tile_id: str, number: int, *, base
 def add_revision(
     session: Session,
     tile: Tile,
-    labels: Labels,
+    labels: PackedLabels,
     *,
     author_id: str,
     save_id: str | None = None,
