@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
 from fastapi import Request
@@ -51,7 +51,7 @@ async def start(request: Request, platform: Platform, target: str) -> Response:
     request.scope["session"] = {}
     try:
         response: Response = await provider.authorize_redirect(request, _callback(platform.settings))
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise _unavailable(platform.settings) from error
     remembered = {"session": request.session, "target": _own_page(target)}
     response.set_cookie(
@@ -80,7 +80,7 @@ async def finish(request: Request, platform: Platform) -> tuple[Identity, str]:
         remembered = _signer(settings).loads(request.cookies.get(_COOKIE, ""), max_age=_MINUTES * 60)
         request.scope["session"] = remembered["session"]
         token = await provider.authorize_access_token(request, claims_options=_expected(settings))
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise _unavailable(settings) from error
     except (BadSignature, AuthlibBaseError, JoseError, KeyError, ValueError) as error:
         raise SignInRefused(
