@@ -10,6 +10,7 @@ from axons.app.jobs import queue
 from axons.app.jobs.outcomes import end_with_news, interrupt
 from axons.app.jobs.work import Cluster, Submission
 from axons.app.platform import Platform
+from axons.app.services.turns import take_turns
 from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet, User, now
 from axons.errors import ChecksumMismatch, ModelRefused, ObjectNotFound
 from axons.model.files import WEIGHTS, ModelCard, load_card
@@ -221,11 +222,12 @@ def add_model(session: Session, run: Run, card: ModelCard) -> Model:
     found = session.exec(select(Model).where(col(Model.run_id) == run.id)).first()
     if found is not None:
         return found
+    project = session.get_one(Project, run.project_id)
+    take_turns(session, project)  # two models must not get one version
     same = (col(Model.project_id) == run.project_id, col(Model.name) == run.name)
     newest = session.exec(select(func.max(Model.version)).where(*same)).one() or 0
     has_promoted = session.exec(select(Model.id).where(*same, col(Model.is_promoted))).first() is not None
     score = mean_iou_of(card)
-    threshold = session.get_one(Project, run.project_id).threshold
     model = Model(
         project_id=run.project_id,
         run_id=run.id,
@@ -235,7 +237,7 @@ def add_model(session: Session, run: Run, card: ModelCard) -> Model:
         sha256=card.sha256,
         card=card.model_dump(mode="json"),
         mean_iou=score,
-        is_promoted=not has_promoted and score is not None and score >= threshold,
+        is_promoted=not has_promoted and score is not None and score >= project.threshold,
         created_by=run.created_by,
     )
     session.add(model)

@@ -17,6 +17,7 @@ from axons.app.services import audit
 from axons.app.services.access import get_project, is_switched_on, teaches, visible_projects
 from axons.app.services.paging import page_of
 from axons.app.services.trash import throw_away
+from axons.app.services.turns import take_turns
 from axons.app.services.uploads import get_upload, release_uploads
 from axons.app.tables import Membership, Model, Project, Upload
 from axons.app.texts import Identifier, Name
@@ -236,6 +237,7 @@ def import_model(platform: Platform, actor: Actor, form: ModelImport) -> Model:
 
     def create(session: Session) -> Model:
         project = get_project(session, actor, form.project_id, "edit")
+        take_turns(session, project)
         same = (col(Model.project_id) == project.id, col(Model.name) == form.name)
         newest = session.exec(select(func.max(Model.version)).where(*same)).one() or 0
         model = Model(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import PIL.Image
 import pyvips
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
@@ -305,12 +306,19 @@ def overlay_png(platform: Platform, row: Prediction, model: Model, image: Image 
     else:
         limits = measure(source, TileGrid(tile=1024)).contrast_limits
     pixels = source.read_all() if factor == 1.0 else source.shrunk(height, width)
-    mask = pyvips.Image.new_from_file(str(path), access="sequential", revalidate=True)
-    if factor < 1.0:
-        mask = mask.resize(width / mask.width, vscale=height / mask.height, kernel="nearest")
-    values = np.asarray(mask.numpy()).reshape(height, width)
+    values = _indices(path, height, width)
     colours = [found["colour"] for found in model.card["classes"]]
     return encode_picture(overlay(limits.view(pixels), values, colours, opacity=opacity))
+
+
+def _indices(path: Path, height: int, width: int) -> np.ndarray:
+    """(H, W) class indices of a mask file at this size; libvips would turn a palette PNG into colours."""
+    if path.suffix == ".png":
+        with PIL.Image.open(path) as picture:
+            return np.asarray(picture.resize((width, height), PIL.Image.Resampling.NEAREST))
+    mask = pyvips.Image.new_from_file(str(path), access="sequential", revalidate=True)
+    mask = mask.resize(width / mask.width, vscale=height / mask.height, kernel="nearest")
+    return np.asarray(mask.numpy()).reshape(height, width)
 
 
 def segment_by_serve(image: np.ndarray, model_uri: str, scale: float | None) -> Segmentation:

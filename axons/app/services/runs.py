@@ -17,6 +17,7 @@ from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
 from axons.app.services.training_sets import ready_training_set
 from axons.app.services.trash import throw_away
+from axons.app.services.turns import take_turns
 from axons.app.services.uploads import check_free_space
 from axons.app.settings import Settings
 from axons.app.tables import Classroom, EpochMetric, Job, Model, Project, Run, TrainingSet, User, new_id
@@ -126,8 +127,7 @@ def create_run(session: Session, actor: Actor, form: RunCreate, settings: Settin
         limit_minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
         _check_minutes(form.config, limit_minutes)
         _count_trainings(session, actor, project, settings)
-    # Two trainings that start in one moment must not get one number.
-    session.exec(select(Project).where(col(Project.id) == project.id).with_for_update()).one()
+    take_turns(session, project)  # two runs must not get one number
     newest = session.exec(select(func.max(Run.number)).where(col(Run.project_id) == project.id)).one() or 0
     run_id = new_id()
     job = add_job(
@@ -291,7 +291,7 @@ def _check_minutes(config: TrainConfig, limit: float) -> None:
 
 
 def _count_trainings(session: Session, actor: Actor, project: Project, settings: Settings) -> None:
-    session.exec(select(User).where(col(User.id) == actor.user_id).with_for_update()).one()
+    take_turns(session, session.get_one(User, actor.user_id))
     limit = limit_of(session, project, "max_active_trainings", settings.max_active_trainings)
     open_states = (*queue.ACTIVE_STATES, "queued")
     jobs = session.exec(

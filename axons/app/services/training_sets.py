@@ -14,6 +14,7 @@ from axons.app.services.access import get_project, visible_projects
 from axons.app.services.jobs import add_job
 from axons.app.services.paging import page_of
 from axons.app.services.trash import throw_away
+from axons.app.services.turns import take_turns
 from axons.app.tables import Job, Project, TrainingSet, new_id
 from axons.app.texts import ClassName, Identifier, Name, ShortLine
 from axons.data.training_set import MAX_SCALE, MIN_SCALE, SPLITS, Share
@@ -104,7 +105,7 @@ def create_training_set(session: Session, actor: Actor, project_id: str, form: T
         NotFound, NotAllowed: see `get_project`.
     """
     project = get_project(session, actor, project_id, "edit")
-    session.exec(select(Project).where(col(Project.id) == project_id).with_for_update()).one()
+    take_turns(session, project)  # two sets must not get one number
     newest = session.exec(select(func.max(TrainingSet.number)).where(col(TrainingSet.project_id) == project_id)).one()
     number = (newest or 0) + 1
     row_id = new_id()
