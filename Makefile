@@ -1,24 +1,29 @@
 # Everything is set up in a virtual environment of its own; each command may be run again at any time.
 #
-#   make run      set up and run the demo: images -> training set -> model -> report
+#   make run      set up and start the platform in your browser's reach: http://127.0.0.1:8000   (PORT=, DATA=)
+#   make demo     set up and run the loop without a server: images -> training set -> model -> report
 #   make test     set up and run the tests (under 15 minutes on two cores)
 #   make faults   the tests at full size; writes docs/faults.md   (FAST=1: a few minutes, writes nothing)
 #   make bench    every stage against a peer; writes benchmarks/RESULTS.md
+#   make docs     the pages that are made from the code: docs/rest.md, docs/settings.md
 #   make lint     style and types
 
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= axons-demo
+PORT ?= 8000
+DATA ?= axons-data
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-EXTRAS := openvino,measure,azure,test,lint
+EXTRAS := openvino,measure,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run demo test faults bench lint clean
+.PHONY: run demo test faults bench docs lint clean
 
-run: demo
+run: $(VENV)/.ready
+	$(BIN)/axons up --port $(PORT) --data $(DATA)
 
 demo: $(VENV)/.ready
 	$(BIN)/axons demo --out $(OUT)
@@ -36,6 +41,9 @@ endif
 
 bench: $(VENV)/.ready-bench
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.ready
+	$(BIN)/python -m axons.app.describe docs
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ from axons.app.rest import (
     uploads,
     users,
 )
+from axons.app.rest.idempotency import Idempotency
 from axons.app.rest.problems import add_problem_handlers
 from axons.app.v2 import build_v2
 
@@ -39,6 +40,7 @@ def build_api(platform: Platform) -> FastAPI:
     api = FastAPI(title="Axons", version=__version__, docs_url=None, redoc_url=None)
     api.state.platform = platform
     add_problem_handlers(api)
+    api.add_middleware(Idempotency, platform=platform)
     for router in _routers():
         api.include_router(router, prefix="/v1")
     api.include_router(pages.router)
