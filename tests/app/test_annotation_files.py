@@ -137,6 +137,7 @@ class TestFiles:
         assert np.array_equal(plane_of(platform, images[0])[:64, :64], mask_of(0)[:64, :64])
         assert (plane_of(platform, images[0])[:64, 64:128] == 2).all()
 
+    @pytest.mark.both_databases
     def test_committing_twice_changes_nothing(self, platform, client, project, images):
         job_id = start(client, project, {"a.png": png(mask_of(0)), "c.png": b"x"})
         rows, _sentence = run_job(platform, job_id)

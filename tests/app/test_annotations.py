@@ -15,6 +15,8 @@ from axons.app.tables import Audit, ProjectMember, Revision, Tile
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, document_of, tiles_of
 
+pytestmark = pytest.mark.both_databases
+
 PLANE = np.full((64, 64), 255, np.uint8)
 PLANE[10:20, 5:50] = 1
 

@@ -309,6 +309,7 @@ def test_an_unfinished_upload_is_not_imported(client, project):
     assert (answer.status_code, "is not complete" in answer.json()["detail"]) == (409, True)
 
 
+@pytest.mark.both_databases
 def test_images_are_found_paged_and_shown(platform, ana, client, project, tmp_path):
     add_images(platform, ana, project, tmp_path, names=("b.png", "a.png", "c_1.png"))
     path = f"/v1/projects/{project.id}/images"
@@ -319,6 +320,7 @@ def test_images_are_found_paged_and_shown(platform, ana, client, project, tmp_pa
     assert client.get(f"/v1/images/{first['items'][0]['id']}").json() == first["items"][0]
 
 
+@pytest.mark.both_databases
 def test_people_decide_group_split_pixel_size_and_exclusion(client, image):
     path = f"/v1/images/{image.id}"
     changed = client.patch(path, json={"group": "mouse 1", "split": "test", "pixel_size_um": 0.5, "is_excluded": True})
@@ -330,6 +332,7 @@ def test_people_decide_group_split_pixel_size_and_exclusion(client, image):
     assert client.patch(path, json={"name": None}).status_code == 422
 
 
+@pytest.mark.both_databases
 def test_a_deleted_image_waits_in_the_trash(platform, client, project, image):
     assert client.delete(f"/v1/images/{image.id}").status_code == 204
     assert client.get(f"/v1/images/{image.id}").status_code == 404
@@ -349,6 +352,7 @@ def test_the_view_is_at_most_so_large_and_never_larger_than_the_image(client, im
     assert np.array_equal(np.array(whole), draw_disks(100, 150, channels=3).image)
 
 
+@pytest.mark.both_databases
 def test_images_are_for_members(platform, ben, project, image):
     stranger = As(platform, ben)
     paths = [f"/v1/images/{image.id}{part}" for part in ("", "/view", "/thumbnail")]

@@ -7,6 +7,8 @@ from axons.app.services.trash import throw_away
 from axons.app.tables import Audit, Classroom, Membership, Project, ProjectMember, Trash
 from tests.app.conftest import As
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def project(platform, ana) -> dict:

@@ -10,6 +10,8 @@ from axons.app.tables import ProjectMember, now
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, document_of, tiles_of
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def project(platform, ana, ben):

@@ -98,6 +98,7 @@ def test_labels_saved_while_the_job_runs_are_not_lost(platform, client, project,
     assert np.array_equal(mosaic(platform, image, job["target_id"]), expected)
 
 
+@pytest.mark.both_databases
 def test_committing_twice_changes_nothing(platform, client, project, image):
     label(client, tiles_of(platform, image)[0], mask_of(0))
     job = start(client, project, 128)

@@ -12,6 +12,8 @@ from axons.errors import Conflict, InvalidRequest
 from tests.app.conftest import As
 from tests.app.uploads import begin, part_of, send, send_part
 
+pytestmark = pytest.mark.both_databases
+
 PART = 1 << 16
 DATA = np.random.default_rng(7).bytes(3 * PART + 100)
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from axons.app.tables.columns import UtcDateTime, new_id, now
@@ -67,7 +67,7 @@ class Image(SQLModel, table=True):
     project_id: str = Field(foreign_key="project.id")
     name: str = Field(max_length=255)
     sha256: str = Field(index=True)
-    num_bytes: int
+    num_bytes: int = Field(sa_type=BigInteger)
     format: str
     height: int
     width: int
@@ -87,7 +87,7 @@ class Image(SQLModel, table=True):
     sheet_key: str
     sheet_step: int
     original_key: str | None = None
-    stored_bytes: int = 0
+    stored_bytes: int = Field(default=0, sa_type=BigInteger)
     group: str | None = Field(default=None, max_length=120)
     split: str | None = None
     is_excluded: bool = False
@@ -137,7 +137,7 @@ class Tile(SQLModel, table=True):
     is_blurred: bool
     status: str = "unlabelled"
     revision: int = 0
-    crc32: int | None = None
+    crc32: int | None = Field(default=None, sa_type=BigInteger)
     counts: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
     labelled_by: str | None = Field(default=None, foreign_key="user.id")
     labelled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -163,7 +163,7 @@ class Revision(SQLModel, table=True):
     number: int
     save_id: str = Field(max_length=64)
     layers: bytes = Field(sa_type=LargeBinary)
-    crc32: int
+    crc32: int = Field(sa_type=BigInteger)
     counts: dict[str, int] = Field(sa_type=JSON)
     seconds: float = 0.0
     source: str = "manual"
@@ -185,7 +185,7 @@ class Upload(SQLModel, table=True):
     project_id: str | None = Field(default=None, foreign_key="project.id", index=True)
     purpose: str = "images"
     name: str = Field(max_length=255)
-    num_bytes: int
+    num_bytes: int = Field(sa_type=BigInteger)
     part_bytes: int
     parts: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
     state: str = "open"
