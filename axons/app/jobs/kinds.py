@@ -18,6 +18,7 @@ _MODULES = {
     "evaluate": "axons.app.jobs.evaluate",
     "predict": "axons.app.jobs.predict",
     "export": "axons.app.jobs.export",
+    "export set": "axons.app.jobs.export_set",
     "cleanup": "axons.app.jobs.cleanup",
 }
 
@@ -35,6 +36,8 @@ def kind_name(job: Job) -> str:
     """The name under which the module of a job is found."""
     if job.kind == "import" and job.request.get("purpose") == "annotations":
         return "import annotations"
+    if job.kind == "export" and "training_set_id" in job.request:
+        return "export set"
     return job.kind
 
 

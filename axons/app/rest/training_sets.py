@@ -72,12 +72,12 @@ def get_training_set(platform: PlatformOf, actor: ActorOf, training_set_id: Id) 
 
 @router.post("/training-sets/{training_set_id}/export", operation_id="export_training_set", status_code=202)
 def export_training_set(platform: PlatformOf, actor: ActorOf, training_set_id: Id) -> JobPublic:
-    """Pack a frozen set into a ZIP; the job's result says where to download it."""
+    """Pack a frozen set into a ZIP; when the job is done, `jobs/{id}/file` is the download."""
 
     def create(session: Session) -> JobPublic:
         row = training_sets.ready_training_set(session, actor, training_set_id)
         project = get_project(session, actor, row.project_id)
-        request = {"format": "training-set", "training_set_id": row.id}
+        request = {"training_set_id": row.id}
         return JobPublic.of(add_job(session, actor, "export", project, request=request, target_id=row.id))
 
     return platform.database.write(create)
