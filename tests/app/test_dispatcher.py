@@ -10,13 +10,15 @@ from functools import partial
 import pytest
 from sqlmodel import col, select
 
+from axons.app.jobs import train
 from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.policy import Actor
 from axons.app.services import runs as services
 from axons.app.services.jobs import cancel_job
 from axons.app.services.runs import RunCreate
 from axons.app.tables import EpochMetric, Job, Lease, Model, Notification, ProjectMember, Run, now
-from axons.errors import ServerUnavailable
+from axons.data.storage import sha256_of
+from axons.errors import ChecksumMismatch, ModelRefused, ServerUnavailable
 from axons.train.run import RunFolder, RunMetrics, Status
 from tests.app.conftest import As, add_user
 from tests.app.trainings import ThreadCluster, add_project, add_training_set, epoch, play, settle, write_model
@@ -63,6 +65,7 @@ def all_rows(platform):
     ]
 
 
+@pytest.mark.both_databases
 def test_a_training_ends_done_with_model_epochs_and_news(platform, start):
     run = start()
     settle(Dispatcher(platform, ThreadCluster()), lambda: are_over(platform))
@@ -90,6 +93,7 @@ def test_a_second_run_makes_a_second_version_and_leaves_the_first(platform, ana,
     assert platform.storage.read(f"{first.key}/model.safetensors") == before
 
 
+@pytest.mark.both_databases
 def test_every_step_twice_changes_nothing(platform, start):
     start()
     cluster = ThreadCluster()
@@ -104,6 +108,7 @@ def test_every_step_twice_changes_nothing(platform, start):
     assert len(rows(platform, Model)) == len(rows(platform, Notification)) == 1
 
 
+@pytest.mark.both_databases
 def test_only_the_holder_of_the_lease_works(platform, start):
     start()
     first, second = Dispatcher(platform, ThreadCluster()), Dispatcher(platform, ThreadCluster())
@@ -236,7 +241,7 @@ def test_epochs_trained_anew_after_a_restart_replace_the_old_ones(platform, star
 def test_a_damaged_model_is_never_activated(platform, start, damage, reason):
     """The status that says "done" comes last, so what is damaged was damaged before."""
 
-    def train(uri):
+    def play_damaged(uri):
         folder = RunFolder(uri)
         attempt = folder.begin_attempt()
         write_model(folder, run_id=folder.request().run_id)
@@ -244,7 +249,7 @@ def test_a_damaged_model_is_never_activated(platform, start, damage, reason):
         folder.write_status(Status(state="done", attempt=attempt))
 
     start()
-    settle(Dispatcher(platform, ThreadCluster(train=train)), lambda: are_over(platform))
+    settle(Dispatcher(platform, ThreadCluster(train=play_damaged)), lambda: are_over(platform))
     [job] = jobs(platform)
     assert job.state == "failed"
     assert job.reason.startswith("the trained model did not pass validation: ")
@@ -252,15 +257,59 @@ def test_a_damaged_model_is_never_activated(platform, start, damage, reason):
     assert rows(platform, Model) == []
 
 
+def damage_of(number: int):
+    """Cut, flipped byte, swapped bytes, huge header, nothing at all: of the weights, or of the card."""
+    rng = random.Random(number)
+    name = ("model.safetensors", "model.json")[number % 2]
+
+    def apply(data: bytes) -> bytes:
+        at = rng.randrange(len(data) - 1)
+        flipped = bytes([data[at] ^ 1 << rng.randrange(7)])
+        kinds = [
+            data[:at],
+            data[:at] + flipped + data[at + 1 :],
+            data[at + 1 :] + data[: at + 1],
+            b"\xff" * 8 + data,
+            b"",
+        ]
+        return kinds[number // 2 % 5]
+
+    return name, apply
+
+
+def test_none_of_fifty_damages_passes_for_a_model(platform, start, record_property):
+    start()
+    [run] = rows(platform, Run)
+    folder = RunFolder(platform.uri(run.key))
+    write_model(folder, run_id=run.id, weights=random.Random(0).randbytes(500))
+    whole = {name: folder.storage.read(f"model/{name}") for name in ("model.safetensors", "model.json")}
+
+    def passes(number: int) -> bool:
+        name, damage = damage_of(number)
+        folder.storage.replace(f"model/{name}", damage(whole[name]))
+        try:
+            card = train.check_model(platform, run)
+        except (ModelRefused, ChecksumMismatch):
+            return False
+        finally:
+            folder.storage.replace(f"model/{name}", whole[name])
+        # A flipped letter in the card's prose is still a card; what it says of the weights must hold.
+        return card.sha256 != sha256_of(whole["model.safetensors"]) or card.origin.run != run.id
+
+    assert train.check_model(platform, run).origin.run == run.id
+    record_property("damages", 50)
+    assert [number for number in range(50) if passes(number)] == []
+
+
 def test_the_model_of_another_run_is_never_activated(platform, start):
-    def train(uri):
+    def play_damaged(uri):
         folder = RunFolder(uri)
         attempt = folder.begin_attempt()
         write_model(folder, run_id="another")
         folder.write_status(Status(state="done", attempt=attempt))
 
     start()
-    settle(Dispatcher(platform, ThreadCluster(train=train)), lambda: are_over(platform))
+    settle(Dispatcher(platform, ThreadCluster(train=play_damaged)), lambda: are_over(platform))
     assert "run 'another' has made it" in jobs(platform)[0].reason
     assert rows(platform, Model) == []
 

@@ -13,6 +13,7 @@ from axons.app.services import runs as services
 from axons.app.services.runs import RunCreate
 from axons.app.tables import Classroom, Job, Membership, ProjectMember, Run, User
 from axons.errors import LimitReached
+from axons.model.network import NetworkSpec, check_network
 from axons.train.config import TrainConfig
 from axons.train.run import RunFolder, RunMetrics, Status
 from tests.app.conftest import As
@@ -74,6 +75,14 @@ def test_a_configuration_that_cannot_work_is_refused_before_anything_is_spent(
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert stored(platform, Job) == stored(platform, Run) == []
     assert platform.storage.list_objects("models") == []
+
+
+@pytest.mark.parametrize(("architecture", "encoder"), services.SURE_NETWORKS)
+@pytest.mark.parametrize("crop", [32, 64, 512])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_networks_that_are_not_tried_each_time_do_work(architecture, encoder, crop, channels):
+    spec = NetworkSpec(architecture=architecture, encoder=encoder, channels=channels, num_classes=3)
+    check_network(spec, crop=crop, batch=2)
 
 
 def test_a_set_without_validation_images_is_refused_by_name(platform, project, client, tmp_path):

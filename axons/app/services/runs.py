@@ -25,7 +25,9 @@ from axons.app.texts import Identifier, Name
 from axons.data.training_set import TrainingSet as Manifest
 from axons.data.training_set import load_training_set
 from axons.errors import ConfigurationRefused, Conflict, InvalidRequest, LimitReached, NotAllowed, NotFound
-from axons.train.config import TrainConfig, check, resolve
+from axons.train.config import ResolvedConfig, TrainConfig, check, resolve
+
+SURE_NETWORKS = (("unet", "resnet18"), ("unet", "resnet34"))
 
 
 class RunCreate(BaseModel):
@@ -109,7 +111,15 @@ def check_config(actor: Actor, config: TrainConfig, manifest: Manifest) -> None:
             "training_set_id",
             f"{manifest.name!r} has {len(manifest.images)} images and none for validation; freeze it with a val share",
         )
-    check(resolve(config, manifest, on_gpu=config.device == "gpu"))
+    resolved = resolve(config, manifest, on_gpu=config.device == "gpu")
+    if not is_sure(resolved):
+        check(resolved)
+
+
+def is_sure(resolved: ResolvedConfig) -> bool:
+    """Whether the network is one of the defaults, which always work: the others cost seconds to try."""
+    is_default = (resolved.network.architecture, resolved.network.encoder) in SURE_NETWORKS
+    return is_default and resolved.batch // resolved.config.num_workers >= 2
 
 
 def create_run(session: Session, actor: Actor, form: RunCreate, settings: Settings) -> Run:
