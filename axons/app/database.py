@@ -65,6 +65,14 @@ class Database:
         """
         self.read(lambda session: session.connection().execute(text("SELECT 1")))
 
+    def copy_to(self, target: Path) -> None:
+        """Write the SQLite database as it is now to a new file; writers go on meanwhile."""
+        raw = self._reader.raw_connection()
+        try:
+            raw.cursor().execute("VACUUM INTO ?", (str(target),))
+        finally:
+            raw.close()
+
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()

@@ -55,7 +55,7 @@ def backup(
       axons backup axons-monday.zip
     """
     with server.connected() as client, output.progress("packing") as progress:
-        client.fetch_export(client.create("backups")["id"], file, progress=progress)
+        client.download("backups/now", file, progress=progress)
     output.show({"file": str(file)}, [str(file)], as_json=as_json)
 
 
@@ -70,7 +70,7 @@ def restore(
 
       axons restore axons-monday.zip --data axons-restored
     """
-    from axons.app.restore import restore as unpack
+    from axons.app.services.backup import restore as unpack
 
     unpack(file, data)
     output.show({"data": str(data)}, [f"start it with: axons up --data {data}"], as_json=as_json)
