@@ -278,3 +278,9 @@ def test_two_starts_in_one_moment_count_each_other(platform, ana, tmp_path):
     assert sorted(outcomes) == ["accepted"] + ["refused"] * 7
     assert len(stored(platform, Run)) == len(stored(platform, Job)) == 1
     assert len(stored(platform, User)) == 1
+
+
+@pytest.mark.parametrize("address", ["/etc/passwd", "s3://bucket/model", "../model", "\x00"])
+def test_an_address_is_not_a_model_to_start_from(client, training_set, address):
+    answer = ask(client, training_set, init_model=address)
+    assert (answer.status_code, answer.json()["field"]) == (422, "init_model")

@@ -1,13 +1,12 @@
 """Evaluations over REST."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.services import evaluations
 from axons.app.services.evaluations import EvaluationCreate, EvaluationPublic
+from axons.app.texts import Identifier
 
 router = APIRouter(prefix="/evaluations", tags=["evaluations"])
 
@@ -26,7 +25,7 @@ def create_evaluation(platform: PlatformOf, actor: ActorOf, form: EvaluationCrea
 def list_evaluations(
     platform: PlatformOf,
     actor: ActorOf,
-    model_id: Annotated[str, Query(max_length=64)],
+    model_id: Identifier,
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> Page[EvaluationPublic]:

@@ -9,6 +9,7 @@ from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, Platf
 from axons.app.services import jobs
 from axons.app.services.jobs import JobPublic
 from axons.app.tables import JobKind
+from axons.app.texts import Identifier
 from axons.errors import AxonsError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 class JobsCancel(BaseModel):
     """Jobs to stop."""
 
-    job_ids: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(min_length=1, max_length=500)
+    job_ids: list[Identifier] = Field(min_length=1, max_length=500)
 
 
 class JobRefusal(BaseModel):
@@ -48,7 +49,7 @@ def list_jobs(
         bool,
         Query(alias="all", description="For administrators everybody's jobs, for educators those of their classes."),
     ] = False,
-    project_id: Annotated[str | None, Query(max_length=64)] = None,
+    project_id: Identifier | None = None,
     kind: JobKind | None = None,
     is_over: Annotated[bool | None, Query(description="Only jobs that are over, or only those that are not.")] = None,
     cursor: Cursor = None,

@@ -1,8 +1,6 @@
 """Models over REST."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session
@@ -13,6 +11,7 @@ from axons.app.rest.downloads import zip_answer
 from axons.app.services import models
 from axons.app.services.models import ModelImport, ModelPublic, Visibility
 from axons.app.tables import Model
+from axons.app.texts import Identifier, Name
 
 router = APIRouter(tags=["models"])
 
@@ -29,8 +28,8 @@ class ModelShare(BaseModel):
 def list_models(
     platform: PlatformOf,
     actor: ActorOf,
-    project_id: Annotated[str | None, Query(max_length=64)] = None,
-    name: Annotated[str | None, Query(max_length=120)] = None,
+    project_id: Identifier | None = None,
+    name: Name | None = None,
     promoted: bool | None = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,

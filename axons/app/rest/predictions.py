@@ -14,6 +14,7 @@ from axons.app.services.access import get_project
 from axons.app.services.jobs import JobPublic
 from axons.app.services.predictions import PredictCreate, PredictionPublic, Segment
 from axons.app.tables import Image, Model, Prediction
+from axons.app.texts import Identifier
 
 router = APIRouter(tags=["predictions"])
 
@@ -62,7 +63,7 @@ def list_predictions(
     platform: PlatformOf,
     actor: ActorOf,
     project_id: Id,
-    model_id: Annotated[str | None, Query(max_length=64)] = None,
+    model_id: Identifier | None = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> Page[PredictionPublic]:

@@ -15,6 +15,7 @@ from axons.app.rest.downloads import bytes_answer, zip_answer
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate, RunPublic
 from axons.app.tables import Job, Run
+from axons.app.texts import Identifier
 from axons.data.storage import Storage
 from axons.errors import NotFound
 from axons.report import render_report
@@ -63,7 +64,7 @@ def create_run(platform: PlatformOf, actor: ActorOf, form: RunCreate) -> RunStar
 def list_runs(
     platform: PlatformOf,
     actor: ActorOf,
-    project_id: Annotated[str | None, Query(max_length=64)] = None,
+    project_id: Identifier | None = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> Page[RunPublic]:

@@ -12,10 +12,11 @@ from axons.app.services.access import get_project
 from axons.app.services.jobs import JobPublic, add_job
 from axons.app.services.training_sets import Comparison, TrainingSetCreate, TrainingSetPublic
 from axons.app.tables import Job
+from axons.app.texts import Identifier
 
 router = APIRouter(tags=["training sets"])
 
-Ids = Annotated[list[Annotated[str, Query(max_length=64)]], Query(min_length=2, max_length=10, alias="id")]
+Ids = Annotated[list[Identifier], Query(min_length=2, max_length=10, alias="id")]
 
 
 class TrainingSetCreated(BaseModel):

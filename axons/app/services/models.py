@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, and_, or_
@@ -27,6 +27,8 @@ from axons.errors import Conflict, InvalidRequest, ModelRefused, NotAllowed, Not
 from axons.model.files import CARD, CROPS, WEIGHTS, ModelCard, import_weights, load_weights
 from axons.model.network import STRIDE, Architecture, NetworkSpec
 from axons.model.normalisation import Normalisation
+
+_Finite = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 Visibility = Literal["private", "classroom", "everyone"]
 
@@ -77,8 +79,8 @@ class ModelImport(BaseModel):
     encoder: str | None = Field(default=None, max_length=60)
     channels: Literal[1, 3] = 1
     classes: list[LabelClass] = Field(default=[], max_length=253)
-    mean: list[float] = Field(default=[], max_length=3)
-    std: list[float] = Field(default=[], max_length=3)
+    mean: list[_Finite] = Field(default=[], max_length=3)
+    std: list[_Finite] = Field(default=[], max_length=3)
     crop: int = Field(default=256, ge=STRIDE, le=2048, multiple_of=STRIDE)
 
     @model_validator(mode="after")
@@ -265,7 +267,11 @@ def model_files() -> tuple[str, ...]:
 def _write_import(platform: Platform, form: ModelImport, weights: Path, *, key: str, file_name: str) -> ModelCard:
     if form.card is not None:
         document = {**form.card, "sha256": sha256_of(weights), "crops_sha256": None}
-        card = ModelCard.unpacked(json.dumps(document), name="the model card", error=ModelRefused)
+        try:
+            text = json.dumps(document, allow_nan=False)
+        except ValueError as error:
+            raise ModelRefused("the model card has a number that is not finite; correct it") from error
+        card = ModelCard.unpacked(text, name="the model card", error=ModelRefused)
         # Scores that were measured elsewhere are told nowhere as ours.
         card = card.model_copy(
             update={"scores": {}, "origin": card.origin.model_copy(update={"run": None, "imported_from": file_name})}

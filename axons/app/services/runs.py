@@ -1,5 +1,6 @@
 """Runs: trainings that are checked before they wait, followed while they run, and kept."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -288,6 +289,8 @@ def _trainable(session: Session, actor: Actor, training_set_id: str) -> Training
 
 def _check_init_model(session: Session, actor: Actor, model_id: str) -> None:
     try:
+        if re.fullmatch("[A-Za-z0-9_-]{1,64}", model_id) is None:  # an address, which only the platform may give
+            raise NotFound(f"{model_id!r} is not the id of a model")
         get_model(session, actor, model_id)
     except NotFound as error:
         raise InvalidRequest("init_model", f"there is no model {model_id!r}; choose one from the list") from error
