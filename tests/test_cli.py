@@ -1,8 +1,10 @@
 """The `axons` command: what it prints where, and how it ends. `axons demo` itself is tested in test_demo.py."""
 
 import json
+import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from axons import __version__, cli
+from axons.cli import server
 from tests.drawing import draw_disks
 from tests.serve.models import make_model
 
@@ -152,3 +155,101 @@ def test_the_command_is_a_program_of_its_own(folder, tmp_path):
 def test_help_does_not_wait_for_torch_or_ray():
     code = "import sys; from axons.cli import app; print('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def commands(group=cli.app, path=()):
+    """Every command with its words: ("project", "create"), …"""
+    for entry in group.registered_commands:
+        yield (*path, entry.name or entry.callback.__name__.replace("_", "-"))
+    for entry in group.registered_groups:
+        yield from commands(entry.typer_instance, (*path, entry.name))
+
+
+@pytest.mark.parametrize("words", sorted(commands()), ids=" ".join)
+def test_every_command_has_help_and_prints_json_on_request(run, words):
+    code, out, _ = run(*words, "--help")
+    assert code == 0
+    assert "--json" in out
+
+
+STAGES = """
+up, demo, login, token create, user add, user reset, user disable, backup, restore, project create, project list,
+project show, project rename, project archive, project delete, project export, project import, images add,
+annotations import, training-set create, training-set list, training-set show, training-set download, train, runs list,
+runs show, runs cancel, runs resume, runs metrics, runs log, jobs list, jobs show, jobs cancel, evaluate, models list,
+models show, models download, models import, models promote, models rollback, models share, predict, report, export
+"""
+
+
+def test_the_commands_cover_every_stage():
+    assert {tuple(words.split()) for words in STAGES.split(",")} <= set(commands())
+
+
+def test_help_is_there_at_once():
+    def seconds():
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", "axons", "--help"], check=True, capture_output=True)
+        return time.monotonic() - began
+
+    assert min(seconds() for _ in range(5)) < 0.7
+
+
+@pytest.fixture
+def away(run, tmp_path, monkeypatch):
+    """The command of a person who has never signed in."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("AXONS_URL", raising=False)
+    monkeypatch.delenv("AXONS_TOKEN", raising=False)
+    return run
+
+
+@pytest.mark.parametrize(
+    "words", [["project", "list"], ["runs", "show", "nerve/1"], ["predict", "m", "i.png", "-o", "o"]]
+)
+def test_who_is_not_signed_in_is_told_how_to(away, words):
+    code, out, err = away(*words, "--json")
+    assert (code, out) == (1, "")
+    assert err.startswith("you are not signed in to http://127.0.0.1:8000; run `axons login`")
+
+
+def test_a_saved_token_goes_to_no_other_server(away, monkeypatch):
+    server.save_credentials("http://127.0.0.1:1", "secret")
+    monkeypatch.setenv("AXONS_URL", "http://127.0.0.1:2")
+    code, _, err = away("project", "list")
+    assert code == 1
+    assert err.startswith("you are not signed in to http://127.0.0.1:2")
+
+
+def test_the_token_is_saved_for_its_owner_only(away, tmp_path):
+    path = server.save_credentials("http://127.0.0.1:1", "secret")
+    server.save_credentials("http://127.0.0.1:1", "newer")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(path.read_text())["token"] == "newer"
+    assert [file.name for file in path.parent.iterdir()] == ["credentials.json"]
+
+
+def test_credentials_that_cannot_be_read_are_said_to_be_so(away):
+    server.save_credentials("http://127.0.0.1:1", "x").write_text("{")
+    code, _, err = away("project", "list")
+    assert code == 1
+    assert "remove it and run `axons login`" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "nerve/1", "--wait", "--prepare"],
+        ["training-set", "create", "nerve", "--split", "70/30"],
+        ["training-set", "create", "nerve", "--split", "a/b/c"],
+        ["evaluate", "nerve/nerve"],
+        ["evaluate", "nerve/nerve", "--images", "."],
+        ["predict", "nerve/nerve", "-o", "out"],
+        ["predict", "nerve/nerve", "grey.png", "-o", "out", "--objects", "axon"],
+        ["restore", "no-such-file", "--data", "x"],
+        ["up", "--port", "0"],
+    ],
+)
+def test_a_command_for_the_server_that_is_called_wrongly_asks_nobody(away, arguments):
+    code, out, err = away(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: ")
