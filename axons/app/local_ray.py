@@ -3,11 +3,15 @@
 import hashlib
 import logging
 import os
+import socket
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -60,7 +64,13 @@ def start_ray(data: Path, *, dashboard_port: int | None) -> str:
     """Start Ray in this process' name; returns the dashboard's address. `set_environment` came first."""
     import ray  # late: what the environment says is read when it is imported
 
-    context = ray.init(
+    with _own_agent_port():
+        context = _init(ray, data, dashboard_port)
+    return f"http://{context.dashboard_url}"
+
+
+def _init(ray: Any, data: Path, dashboard_port: int | None) -> Any:
+    return ray.init(
         address="local",
         # More logical CPUs than cores on a small machine: the operating system shares the cores.
         num_cpus=max(_MIN_LOGICAL_CPUS, len(psutil.Process().cpu_affinity() or ())),
@@ -74,7 +84,26 @@ def start_ray(data: Path, *, dashboard_port: int | None) -> str:
         namespace="axons",
         _temp_dir=str(session_folder(data) / "ray"),  # Ray opens it to everybody; the folder around it stays closed
     )
-    return f"http://{context.dashboard_url}"
+
+
+@contextmanager
+def _own_agent_port() -> Iterator[None]:
+    """Let Ray's agent have a free port: it wants 52365, and beside another Ray no job could ever be submitted.
+
+    `ray.init` has no argument for it, though `ray start` has an option.
+    """
+    from ray._private import parameter
+
+    module: Any = parameter
+    plain = module.RayParams
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    module.RayParams = partial(plain, dashboard_agent_listen_port=port)
+    try:
+        yield
+    finally:
+        module.RayParams = plain
 
 
 def end_leftovers(folder: Path) -> int:
