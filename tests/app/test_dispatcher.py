@@ -331,6 +331,23 @@ def test_a_running_training_is_cancelled_within_ten_seconds(platform, ana, start
     assert time.monotonic() - began < 10
 
 
+def test_a_person_who_cancels_does_not_wait_for_ray(platform, ana, start):
+    run = start()
+    cluster = ThreadCluster(train=lambda uri: time.sleep(60))
+    dispatcher = Dispatcher(platform, cluster)
+    dispatcher.step()
+
+    def unavailable(*_):
+        raise ServerUnavailable("Ray does not answer; it is asked again")
+
+    cluster.submission = cluster.stop = unavailable
+    began = time.monotonic()
+    As(platform, ana).post(f"/v1/runs/{run['id']}/cancel")
+    settle(dispatcher, lambda: are_over(platform))
+    assert jobs(platform)[0].state == "cancelled"
+    assert time.monotonic() - began < 10
+
+
 def test_a_training_that_does_not_listen_is_interrupted_and_called_over_within_ten_seconds(platform, ana, start):
     run = start()
     cluster = ThreadCluster(train=lambda uri: time.sleep(60))
@@ -463,7 +480,7 @@ def test_sixty_pupils_press_train_twice_while_the_dispatcher_is_killed(platform,
     assert {model.run_id for model in rows(platform, Model)} == {job.target_id for job in found}
     assert len(rows(platform, Model)) == len(cluster.order) == 60
     refused = {str(outcome) for outcome in outcomes if outcome is not None}
-    assert refused <= {"1 training of yours waits or runs already and the limit is 1; wait for it or cancel it"}
+    assert refused <= {"you have 1 of 1 trainings waiting or running; wait for one to end, or cancel it"}
 
 
 def test_a_prepared_run_is_not_started_but_followed(platform, start):

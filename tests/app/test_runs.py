@@ -101,7 +101,7 @@ def test_a_second_training_of_a_student_is_refused_while_one_waits(client, train
     answer = ask(client, training_set)
     assert (answer.status_code, answer.json()["title"]) == (409, "limit-reached")
     assert answer.json()["detail"] == (
-        "1 training of yours waits or runs already and the limit is 1; wait for it or cancel it"
+        "you have 1 of 1 trainings waiting or running; wait for one to end, or cancel it"
     )
 
 

@@ -118,6 +118,17 @@ def test_a_cancelled_freezing_leaves_a_set_that_says_so(platform, client, projec
     assert client.get(f"/v1/training-sets/{created['training_set']['id']}").json()["state"] == "failed"
 
 
+def test_a_server_that_is_stopped_puts_its_work_back(platform, client, training_set):
+    client.post(f"/v1/training-sets/{training_set.id}/export")
+    dispatcher = Dispatcher(platform, ThreadCluster())
+    dispatcher.step()
+    dispatcher.stop()
+    [job] = stored(platform, Job)
+    assert (job.state, job.reason) == ("queued", "the server was stopped; it starts again")
+    assert "crashes" not in job.result
+    settle(Dispatcher(platform, ThreadCluster()), lambda: stored(platform, Job)[0].state == "done")
+
+
 def test_work_that_needs_no_gpu_goes_on_while_all_training_places_are_taken(platform, ana, client, training_set):
     config = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
     client.post("/v1/runs", json={"training_set_id": training_set.id, "config": config})

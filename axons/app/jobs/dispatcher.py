@@ -27,6 +27,7 @@ _LEASE_S = 20.0
 _BATCH = 200
 _FORCE_AFTER_S = 6.0
 _TIDY_EVERY_S = 60.0
+_STOP_WAIT_S = 10.0
 _CLEANUP_EVERY = timedelta(hours=1)
 _PASSING = (DatabaseBusy, StorageUnavailable, ServerUnavailable)  # the same step may succeed in a moment
 
@@ -72,10 +73,12 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop working; what runs on the cluster is taken up by the next dispatcher."""
+        """Stop working; trainings go on, other work begins again under the next dispatcher."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_STOP_WAIT_S)
+        for started in list(self._works.values()):
+            self._platform.database.write(partial(_put_back, started=started))
         self._give_up_all()
         self._platform.database.write(self._release)
 
@@ -268,7 +271,16 @@ class Dispatcher:
                 end_with_news(session, job, "failed", reason)
 
         self._platform.database.write(fail)
+        job = self._platform.database.read(lambda session: session.get_one(Job, job_id))
+        if job.kind == "train":
+            self._guard_stop(train.submission_id(job))
         self._platform.storage.delete_prefix(f"tmp/{job_id}")
+
+    def _guard_stop(self, submission_id: str) -> None:
+        try:
+            self._cluster.stop(submission_id)
+        except ServerUnavailable as error:
+            _LOG.warning("the training %s may still run: %s", submission_id, error)
 
     def _give_up(self, started: _Started) -> None:
         self._works.pop(started.job_id, None)
@@ -278,6 +290,15 @@ class Dispatcher:
     def _give_up_all(self) -> None:
         for started in list(self._works.values()):
             self._give_up(started)
+
+
+def _put_back(session: Session, started: _Started) -> None:
+    """Back into the queue, without counting a crash: the server is stopped by a person."""
+    job = _current(session, started.job_id, started.attempt)
+    if job is not None:
+        job.state = "queued"
+        job.reason = "the server was stopped; it starts again"
+        job.log += queue.log_line(job.reason)
 
 
 def _current(session: Session, job_id: str, attempt: int) -> Job | None:

@@ -12,7 +12,7 @@ from axons.app.jobs.work import Cluster, Submission
 from axons.app.platform import Platform
 from axons.app.services.turns import take_turns
 from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet, User, now
-from axons.errors import ChecksumMismatch, ModelRefused, ObjectNotFound
+from axons.errors import ChecksumMismatch, ModelRefused, ObjectNotFound, ServerUnavailable
 from axons.model.files import WEIGHTS, ModelCard, load_card
 from axons.train.config import TrainConfig
 from axons.train.run import MODEL, REQUEST, RunFolder, RunMetrics, RunRequest, Status
@@ -97,7 +97,7 @@ def follow(platform: Platform, cluster: Cluster, job_id: str) -> None:
     if job.state not in queue.ACTIVE_STATES and not job.request.get("is_prepared"):
         return
     folder = RunFolder(platform.uri(run.key))
-    submission = cluster.submission(submission_id(job))
+    submission = _submission(cluster, job)
     status = folder.status()  # after the question to the cluster: what has ended has written its last status
     is_ours = status.state == "done" or status.attempt > int(job.result.get("after_attempt", 0))
     was_submitted = job.request.get("is_prepared") or job.result.get("submitted") or is_ours
@@ -121,6 +121,15 @@ def _submit(platform: Platform, cluster: Cluster, job: Job, folder: RunFolder) -
             current.result = {**current.result, "submitted": job.attempt}
 
     platform.database.write(remember)
+
+
+def _submission(cluster: Cluster, job: Job) -> Submission:
+    try:
+        return cluster.submission(submission_id(job))
+    except ServerUnavailable:
+        if job.cancel_requested_at is None:
+            raise
+        return "running"  # as far as anybody knows; a person who cancels does not wait for Ray
 
 
 def _carry_on(platform: Platform, cluster: Cluster, job: Job, folder: RunFolder, seen: _Seen, *, is_ours: bool) -> None:
@@ -157,7 +166,11 @@ def _cancel(platform: Platform, cluster: Cluster, job: Job, folder: RunFolder) -
     if not folder.cancel_requested():
         folder.request_cancel()
     if waited > _STOP_AFTER_S:
-        cluster.stop(submission_id(job))
+        try:
+            cluster.stop(submission_id(job))
+        except ServerUnavailable:
+            if waited <= _GIVE_UP_AFTER_S:
+                raise
     if waited > _GIVE_UP_AFTER_S:
 
         def write(session: Session) -> None:

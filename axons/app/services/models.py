@@ -1,7 +1,6 @@
 """Models: versions, verdict, promotion, sharing, import."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -278,10 +277,7 @@ def _write_import(platform: Platform, form: ModelImport, weights: Path, *, key: 
         )
         load_weights(card.spec, weights)
         target = platform.storage.at(key)
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, WEIGHTS)
-            copy.write_bytes(weights.read_bytes())
-            target.write(WEIGHTS, copy)
+        target.write(WEIGHTS, weights)
         target.write(CARD, card.packed())
         return card
     assert form.architecture is not None and form.encoder is not None  # the form has checked it

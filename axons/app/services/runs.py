@@ -12,7 +12,7 @@ from axons.app.jobs import queue
 from axons.app.jobs import train as trainings
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.services.access import get_project, is_switched_on, teaches, visible_projects
+from axons.app.services.access import get_project, is_switched_on, limit_of, teaches, visible_projects
 from axons.app.services.jobs import JobPublic, add_job, cancel_job
 from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
@@ -21,7 +21,7 @@ from axons.app.services.trash import throw_away
 from axons.app.services.turns import take_turns
 from axons.app.services.uploads import check_free_space
 from axons.app.settings import Settings
-from axons.app.tables import Classroom, EpochMetric, Job, Model, Project, Run, TrainingSet, User, new_id
+from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet, User, new_id
 from axons.app.texts import Identifier, Name
 from axons.data.training_set import TrainingSet as Manifest
 from axons.data.training_set import load_training_set
@@ -272,13 +272,6 @@ def is_limited(session: Session, actor: Actor, project: Project) -> bool:
     return actor.role == "student" and not teaches(session, actor, project.classroom_id)
 
 
-def limit_of(session: Session, project: Project, name: str, default: float) -> float:
-    """A limit as the educators of the project's classroom have set it, else the installation's."""
-    classroom = session.get(Classroom, project.classroom_id) if project.classroom_id else None
-    value = classroom.limits.get(name) if classroom else None
-    return default if value is None else float(value)
-
-
 def _trainable(session: Session, actor: Actor, training_set_id: str) -> TrainingSet:
     row = ready_training_set(session, actor, training_set_id)
     project = get_project(session, actor, row.project_id, "edit")
@@ -314,8 +307,7 @@ def _count_trainings(session: Session, actor: Actor, project: Project, settings:
     active = sum(not (job.state == "queued" and job.request.get("is_prepared")) for job in jobs)
     if active >= limit:
         raise LimitReached(
-            f"{active} training{'s' if active > 1 else ''} of yours wait{'' if active > 1 else 's'} or run"
-            f"{'' if active > 1 else 's'} already and the limit is {limit:g}; wait for it or cancel it"
+            f"you have {active} of {limit:g} trainings waiting or running; wait for one to end, or cancel it"
         )
 
 
