@@ -7,7 +7,7 @@ from sqlmodel import col, select
 
 from axons.app.build import build_api
 from axons.app.services.uploads import expire_uploads, release_uploads, use_uploads
-from axons.app.tables import Project, Upload, now
+from axons.app.tables import Classroom, Project, Upload, now
 from axons.errors import Conflict, InvalidRequest
 from tests.app.conftest import As
 from tests.app.uploads import begin, part_of, send, send_part
@@ -219,6 +219,18 @@ def test_a_full_project_takes_no_more(platform, ana, project, limit):
     client = As(limited(platform, **{limit: 2_000_000}), ana)
     form = {"name": "x", "num_bytes": 900_000, "project_id": project.id}
     assert [client.post("/v1/uploads", json=form).status_code for _ in range(3)] == [201, 201, 409]
+
+
+@pytest.mark.parametrize("limit", ["max_project_bytes", "max_user_bytes"])
+def test_educators_set_the_storage_of_their_class(platform, teacher, client, project, limit):
+    room = Classroom(name="7b", created_by=teacher.user_id, limits={limit: 1000})
+    platform.database.write(lambda session: session.add(room))
+    platform.database.write(
+        lambda session: session.get_one(Project, project.id).sqlmodel_update({"classroom_id": room.id})
+    )
+    form = {"name": "x", "num_bytes": 1001, "project_id": project.id}
+    assert client.post("/v1/uploads", json=form).status_code == 409
+    assert client.post("/v1/uploads", json={**form, "num_bytes": 1000}).status_code == 201
 
 
 def test_a_job_has_an_upload_for_itself(platform, ana, client, project):

@@ -66,6 +66,13 @@ def is_switched_on(session: Session, actor: Actor, classroom_id: str | None, swi
     return classroom is None or classroom.switches.get(switch, SWITCHES[switch])
 
 
+def limit_of(session: Session, project: Project, name: str, default: float) -> float:
+    """A limit as the educators of the project's classroom have set it, else the installation's."""
+    classroom = session.get(Classroom, project.classroom_id) if project.classroom_id else None
+    value = classroom.limits.get(name) if classroom else None
+    return default if value is None else float(value)
+
+
 def _role(session: Session, actor: Actor, project: Project) -> str | None:
     if actor.is_administrator or project.owner_id == actor.user_id:
         return "owner"

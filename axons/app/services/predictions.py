@@ -20,11 +20,10 @@ from sqlmodel import Session, col, select
 
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.services.access import get_project, is_switched_on, visible_projects
+from axons.app.services.access import get_project, is_switched_on, limit_of, visible_projects
 from axons.app.services.jobs import add_job
 from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
-from axons.app.services.runs import limit_of
 from axons.app.services.trash import throw_away
 from axons.app.services.uploads import check_free_space, get_upload, release_uploads, use_uploads
 from axons.app.tables import Image, Job, Model, Prediction, Project, Upload

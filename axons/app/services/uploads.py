@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.services.access import get_project
+from axons.app.services.access import get_project, limit_of
 from axons.app.services.projects import stored_bytes
 from axons.app.settings import Settings
 from axons.app.tables import Image, Project, Upload, now
@@ -286,16 +286,18 @@ def check_limits(session: Session, settings: Settings, project: Project, num_byt
     waiting = select(func.coalesce(func.sum(Upload.num_bytes), 0)).where(col(Upload.project_id) == project.id)
     planned = num_bytes + int(session.exec(waiting).one())
     in_project = stored_bytes(session, project.id) + planned
-    if in_project > settings.max_project_bytes:
-        raise _limit(f"project {project.name!r}", in_project, settings.max_project_bytes)
+    of_project = limit_of(session, project, "max_project_bytes", settings.max_project_bytes)
+    if in_project > of_project:
+        raise _limit(f"project {project.name!r}", in_project, of_project)
     of_owner = (
         select(func.coalesce(func.sum(Image.stored_bytes), 0))
         .join(Project, col(Image.project_id) == Project.id)
         .where(col(Project.owner_id) == project.owner_id)
     )
     of_person = int(session.exec(of_owner).one()) + planned
-    if of_person > settings.max_user_bytes:
-        raise _limit("the projects of its owner", of_person, settings.max_user_bytes)
+    of_user = limit_of(session, project, "max_user_bytes", settings.max_user_bytes)
+    if of_person > of_user:
+        raise _limit("the projects of its owner", of_person, of_user)
 
 
 @contextmanager
@@ -307,7 +309,7 @@ def incoming_folder(settings: Settings) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _limit(whose: str, num_bytes: int, limit: int) -> LimitReached:
+def _limit(whose: str, num_bytes: int, limit: float) -> LimitReached:
     return LimitReached(
         f"{whose} would have {num_bytes / 1e9:.2f} GB, the limit is {limit / 1e9:.2f} GB; delete images or ask for more"
     )
