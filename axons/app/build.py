@@ -54,6 +54,7 @@ def build_app(platform: Platform) -> ASGIApp:
     app.state.platform = platform
     add_problem_handlers(app)
     app.include_router(health.router)
+    app.include_router(pages.front)
     app.mount("/api", build_api(platform))
     app.mount("/v2", build_v2(platform))
     return Gate(app, platform)

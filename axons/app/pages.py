@@ -1,11 +1,12 @@
-"""Pages of our own that need nothing from elsewhere: the description of REST at `/api/docs`."""
+"""Pages of our own that need nothing from elsewhere: signing in, and the description of REST at `/api/docs`."""
 
 from importlib.resources import files
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 router = APIRouter(include_in_schema=False)
+front = APIRouter(include_in_schema=False)
 
 _STATIC = files("axons.app") / "static"
 
@@ -30,3 +31,15 @@ def send_docs_script() -> Response:
 def send_docs_style() -> Response:
     """How the page looks."""
     return _static("docs.css", "text/css; charset=utf-8")
+
+
+@front.get("/login")
+def show_login() -> Response:
+    """Where one signs in; open to everybody."""
+    return _static("login.html", "text/html; charset=utf-8")
+
+
+@front.get("/")
+def show_front() -> Response:
+    """Until there are screens: what there is to use."""
+    return RedirectResponse("/api/docs", 303)

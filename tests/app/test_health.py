@@ -60,3 +60,16 @@ def test_the_description_is_openapi_3_1_with_a_name_for_each_route(platform, adm
     assert document["openapi"].startswith("3.1")
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in names)
+
+
+def test_the_page_to_sign_in_is_open_and_loads_nothing(anybody):
+    page = anybody.get("/login", params={"code": "x"})
+    assert page.status_code == 200
+    assert "http" not in page.text
+    assert re.findall(r'(?:src|href)="', page.text) == []
+
+
+def test_a_stranger_who_opens_the_front_is_sent_to_sign_in(anybody):
+    answer = anybody.get("/", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert answer.status_code in (302, 303)
+    assert answer.headers["location"].startswith("/login")
