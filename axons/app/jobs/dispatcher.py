@@ -12,7 +12,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from axons.app.jobs import cleanup, queue, train
-from axons.app.jobs.kinds import Kind, kind_name, kind_of
+from axons.app.jobs.kinds import Kind, kind_name, kind_of, load_kinds
 from axons.app.jobs.outcomes import end_with_news, interrupt
 from axons.app.jobs.work import Cluster, Interrupted, Row, Work
 from axons.app.platform import Platform
@@ -118,6 +118,7 @@ class Dispatcher:
             _LOG.warning("uploads stay for now: %s", error)
 
     def _run(self) -> None:
+        load_kinds()
         while not self._stopping.wait(self._every_s):
             try:
                 self.step()

@@ -47,6 +47,12 @@ def kind_of(name: str) -> Kind:
     return kind
 
 
+def load_kinds() -> None:
+    """Load every module now, in the background: later it could be inside a transaction, which others wait for."""
+    for module in _MODULES.values():
+        import_module(module)
+
+
 def fail(name: str, session: Session, job: Job) -> None:
     """Let a kind say what its failed or cancelled job leaves; most leave nothing."""
     give_up = getattr(kind_of(name), "fail", None)
