@@ -119,11 +119,9 @@ def end_leftovers(folder: Path) -> int:
 
 
 def processes_of(folder: Path) -> Iterator[psutil.Process]:
-    """Processes of ours that name the folder in their command line, or have a file in it open as their output."""
+    """Our processes that write into the session folder: all of Ray's do, whatever they call themselves."""
     for process in psutil.process_iter():
-        if process.pid == os.getpid() or not _is_ours(process):
-            continue
-        if str(folder) in " ".join(_cmdline(process)) or _writes_to(process, folder):
+        if process.pid != os.getpid() and _is_ours(process) and _writes_to(process, folder):
             yield process
 
 
@@ -134,19 +132,13 @@ def _is_ours(process: psutil.Process) -> bool:
         return False
 
 
-def _cmdline(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
-
-
 def _writes_to(process: psutil.Process, folder: Path) -> bool:
-    """Workers rename themselves, but their standard output stays a file of the session."""
+    """Whether a file of the folder is open for more than reading; macOS does not say how a file is open."""
     try:
-        return any(Path(file.path).is_relative_to(folder) for file in process.open_files())
+        files = [file for file in process.open_files() if getattr(file, "mode", "w") != "r"]
     except psutil.Error:
         return False
+    return any(Path(file.path).is_relative_to(folder) for file in files)
 
 
 def _ignoring_gone(end: Callable[[], None]) -> None:
