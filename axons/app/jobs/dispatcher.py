@@ -118,7 +118,10 @@ class Dispatcher:
             _LOG.warning("uploads stay for now: %s", error)
 
     def _run(self) -> None:
-        load_kinds()
+        try:
+            load_kinds()
+        except ImportError:  # jobs of that kind will fail and say so; the others go on
+            _LOG.exception("a kind of job cannot be loaded")
         while not self._stopping.wait(self._every_s):
             try:
                 self.step()
