@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 from pydantic import SecretStr
 from rich.console import Console
 
@@ -30,7 +31,8 @@ from axons.errors import AxonsError, DatabaseTaken
 
 SECRET_FILE = "secret"
 
-_LOOK_EVERY_S = 2.0
+_LOOK_EVERY_S = 1.0
+_RAY_PROCESSES = ("gcs_server", "raylet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +77,13 @@ def up(
     *,
     environment: MutableMapping[str, str] = os.environ,
     is_ready: Callable[[Running], None],
-) -> None:
+) -> bool:
     """Run the platform until the process is asked to stop; `is_ready` is called once it answers.
 
+    Returns False where Ray has died: then the caller starts again, in a new process, for this one cannot use Ray twice.
+
     Raises:
-        AxonsError: why it does not start, or what has stopped.
+        AxonsError: why it does not start.
     """
     began = time.monotonic()
     settings = _settings(options)
@@ -95,8 +99,9 @@ def up(
             with _step(console, "Starting the platform"):
                 _deploy(options, settings, with_sample=options.with_sample)
             is_ready(_running(settings, code, dashboard, time.monotonic() - began))
-            _wait(stop)
-            console.print("Stopping …", highlight=False)
+            was_asked = _wait(stop, is_own=options.address is None)
+            console.print("Stopping …" if was_asked else "! Ray has died; starting again", highlight=False)
+    return was_asked
 
 
 def _settings(options: UpOptions) -> Settings:
@@ -317,14 +322,17 @@ def _running(settings: Settings, code: str, dashboard: str | None, seconds: floa
     )
 
 
-def _wait(stop: threading.Event) -> None:
-    """Until somebody asks to stop.
-
-    Raises:
-        AxonsError: Ray has stopped.
-    """
-    import ray
-
+def _wait(stop: threading.Event, *, is_own: bool) -> bool:
+    """Until somebody asks to stop, which is True; False where the Ray that we started has died."""
+    ray = {child.pid for child in psutil.Process().children() if child.name() in _RAY_PROCESSES} if is_own else set()
     while not stop.wait(_LOOK_EVERY_S):
-        if not ray.is_initialized():
-            raise AxonsError("Ray has stopped; start axons up again, everything that was saved is there")
+        if not all(_is_running(pid) for pid in ray):
+            return False
+    return True
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

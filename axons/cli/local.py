@@ -1,6 +1,7 @@
 """Commands that need no server: `up` starts one, `demo` runs the whole loop."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +59,8 @@ def up(
     options = UpOptions(
         host=host, port=port, data=data, address=address, dashboard_port=dashboard_port, with_sample=sample
     )
-    run(options, console, is_ready=tell)
+    if not run(options, console, is_ready=tell):
+        os.execv(sys.executable, [sys.executable, "-m", "axons", *sys.argv[1:]])
 
 
 def demo(

@@ -39,11 +39,16 @@ class Installation:
             text=True,
             env=environment(self.data),
         )
-        assert self.process.stdout is not None
+        self.told = self.hear()
+        return self.told
+
+    def hear(self) -> dict[str, Any]:
+        """What it tells the next time that it is ready."""
+        assert self.process is not None and self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.log.read_text()
-        self.told = json.loads(line)
-        return self.told
+        told: dict[str, Any] = json.loads(line)
+        return told
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Send a signal to the process and wait for its end."""

@@ -143,6 +143,12 @@ def test_after_a_kill_the_next_start_goes_on_with_what_was_saved(up):
     assert [project["name"] for project in answer["items"]] == ["kept"]
 
 
+def test_when_ray_dies_the_platform_starts_again_by_itself(up):
+    next(process for process in up.processes() if process.name() == "raylet").kill()
+    up.told = up.hear()
+    assert httpx.get(f"{up.url}/healthz").status_code == 200
+
+
 def test_ctrl_c_stops_everything_and_the_exit_code_is_0(up):
     assert up.stop() == 0
     assert up.processes() == []
