@@ -71,6 +71,7 @@ def restore(session: Session, actor: Actor, trash_id: str) -> Trash:
     if isinstance(row, Project):
         _check_project(session, actor, row, trash_id)
     else:
+        _check_seen(session, actor, row.project_id, trash_id)
         get_project(session, actor, row.project_id, "edit")
     row.deleted_at = None
     session.delete(trash)
@@ -79,9 +80,13 @@ def restore(session: Session, actor: Actor, trash_id: str) -> Trash:
 
 
 def _check_project(session: Session, actor: Actor, project: Project, trash_id: str) -> None:
-    is_visible = session.exec(select(Project.id).where(visible_projects(actor), col(Project.id) == project.id)).first()
-    if is_visible is None:
-        raise NotFound(f"there is no {trash_id!r} in your trash; look at the list of the trash")
+    _check_seen(session, actor, project.id, trash_id)
     project.deleted_at = None
     session.flush()
     get_project(session, actor, project.id, "manage")
+
+
+def _check_seen(session: Session, actor: Actor, project_id: str, trash_id: str) -> None:
+    seen = select(Project.id).where(visible_projects(actor), col(Project.id) == project_id)
+    if session.exec(seen).first() is None:
+        raise NotFound(f"there is no {trash_id!r} in your trash; look at the list of the trash")
