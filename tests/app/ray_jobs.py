@@ -23,7 +23,7 @@ from axons.app.settings import Settings
 from axons.app.tables import EpochMetric, Job, Model, Run
 from axons.data.storage import open_storage
 from axons.train.config import TrainConfig
-from tests.app.conftest import add_user
+from tests.app.conftest import As, add_user
 from tests.app.trainings import add_project, add_training_set
 from tests.train.runs import SMALL
 
@@ -73,8 +73,9 @@ def main(folder: Path) -> None:
         raise TimeoutError(f"{job.id} is {now_of(job).state} after {seen}: {now_of(job).reason}")
 
     first, second = start(), start(epochs=10_000)
-    wait_for(first, "preparing", "running")
-    time.sleep(1.5)
+    until = time.monotonic() + TIMEOUT_S
+    while not now_of(first).result.get("submitted") and time.monotonic() < until:
+        time.sleep(0.1)
     cluster.submit(train.submission_id(now_of(first)), platform.uri(f"models/{first.target_id}"), {})
     waiting = now_of(second).state
     chain = wait_for(first, "done", "failed")
@@ -89,6 +90,10 @@ def main(folder: Path) -> None:
     ray_jobs = JobSubmissionClient(ray.get_runtime_context().gcs_address).list_jobs()
     [ours] = [job for job in ray_jobs if job.submission_id == f"{first.id}-1"]
     dispatcher.stop()
+    client = As(platform, teacher)
+    report = client.get(f"/v1/runs/{first.target_id}/report", params={"download": True})
+    [model] = client.get("/v1/models").json()["items"]
+    shown = client.get(f"/v1/runs/{first.target_id}").json()
 
     def told(session) -> dict:
         return {
@@ -112,6 +117,18 @@ def main(folder: Path) -> None:
         "ray_jobs": sum(job.submission_id is not None for job in ray_jobs),
         "metadata": ours.metadata,
         "entrypoint": ours.entrypoint,
+        "report": report.text,
+        "report_headers": dict(report.headers),
+        "run_id": first.target_id,
+        "set_sha256": row.sha256,
+        "evaluation": shown["evaluation"]["splits"]["test"],
+        "model": model,
+        "left": [
+            stored.key
+            for stored in platform.storage.list_objects()
+            if "/ray/" in stored.key or stored.key.startswith("tmp/")
+        ],
+        "keys": [stored.key for stored in platform.storage.list_objects("models")],
     }
     (folder / "result.json").write_text(json.dumps(result))
     database.close()

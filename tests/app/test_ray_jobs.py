@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from axons import __version__
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -44,6 +46,38 @@ def test_a_cancelled_training_ends_within_ten_seconds_and_frees_its_place(told, 
     assert told["cancelled"] == "cancelled"
     assert told["cancel_s"] < 10
     assert told["freed_s"] < 30
+
+
+def test_the_report_opens_offline_and_says_where_everything_comes_from(told):
+    report = told["report"]
+    assert "attachment" in told["report_headers"]["content-disposition"]
+    assert told["run_id"] in report
+    assert told["set_sha256"][:12] in report
+    assert __version__ in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    assert "https://" not in report
+
+
+def test_the_evaluation_has_every_score_and_the_speed(told):
+    evaluation = told["evaluation"]
+    assert [found["name"] for found in evaluation["classes"]] == ["background", "ring", "core"]
+    assert all(set(found) >= {"iou", "dice", "precision", "recall"} for found in evaluation["classes"])
+    assert sum(map(sum, evaluation["confusion"])) == 96 * 96
+    assert evaluation["pixel_accuracy"] + evaluation["error_rate"] == pytest.approx(1)
+    assert evaluation["ms_per_tile"] > 0
+    assert evaluation["images_per_minute"] > 0
+    assert {"truth", "prediction", "difference"} <= set(evaluation["worst"][0])
+
+
+def test_the_model_is_registered_with_its_origin(told):
+    origin = told["model"]["card"]["origin"]
+    assert (origin["run"], origin["training_set_sha256"]) == (told["run_id"], told["set_sha256"])
+    assert told["model"]["mean_iou"] == told["evaluation"]["mean_iou"]
+
+
+def test_nothing_temporary_is_left_and_nothing_is_pickled(told):
+    assert [key for key in told["left"] if told["run_id"] in key or key.startswith("tmp/")] == []
+    assert not [key for key in told["keys"] if key.endswith((".pt", ".pth", ".pkl", ".bin"))]
 
 
 def test_the_entry_point_holds_nothing_but_the_address_of_the_run(told):
