@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -43,23 +44,27 @@ def up(
     from axons.app.up import Running, UpOptions
     from axons.app.up import up as run
 
-    console = Console(stderr=True)
+    answer = sys.stdout
 
     def tell(running: Running) -> None:
         if as_json:
-            typer.echo(json.dumps(asdict(running)))
+            typer.echo(json.dumps(asdict(running)), file=answer)
             return
-        typer.echo(f"Axons is ready at {running.url} ({running.seconds} s)\n")
-        typer.echo(f"  sign in          {running.sign_in_link}   (once, within ten minutes)")
-        typer.echo(f"  with the command axons login --url {running.url} --code {running.code}")
-        if running.dashboard:
-            typer.echo(f"  Ray dashboard    {running.dashboard}   token: {running.token_command}")
-        typer.echo(f"  data             {running.data}\n\nCtrl-C stops it.")
+        lines = [
+            f"Axons is ready at {running.url} ({running.seconds} s)\n",
+            f"  sign in          {running.sign_in_link}   (once, within ten minutes)",
+            f"  with the command axons login --url {running.url} --code {running.code}",
+            f"  Ray dashboard    {running.dashboard or '–'}   token: {running.token_command}",
+            f"  data             {running.data}\n\nCtrl-C stops it.",
+        ]
+        typer.echo("\n".join(lines), file=answer)
 
     options = UpOptions(
         host=host, port=port, data=data, address=address, dashboard_port=dashboard_port, with_sample=sample
     )
-    if not run(options, console, is_ready=tell):
+    with redirect_stdout(sys.stderr):  # Ray prints there what it has to say
+        was_asked_to_stop = run(options, Console(stderr=True), is_ready=tell)
+    if not was_asked_to_stop:
         os.execv(sys.executable, [sys.executable, "-m", "axons", *sys.argv[1:]])
 
 
