@@ -55,13 +55,13 @@ class Editor:
                 self.num_repeated += 1
                 if stopping.is_set():
                     return None
-                time.sleep(0.05)
+                time.sleep(0.25)
 
 
 def start_server(platform, actor, port):  # noqa: F811
     arguments = [sys.executable, "-m", "tests.faults.save_server", str(platform.settings.data), str(port)]
     server = subprocess.Popen([*arguments, actor.user_id])
-    wait_for_port(port)
+    wait_for_port(port, timeout_s=180)
     return server
 
 
@@ -83,7 +83,7 @@ def test_no_acknowledged_save_is_lost_when_the_application_is_killed(
         for n, tile in enumerate(tiles[:NUM_CLIENTS])
     ]
     stopping = threading.Event()
-    threads = [threading.Thread(target=editor.run, args=(stopping,)) for editor in editors]
+    threads = [threading.Thread(target=editor.run, args=(stopping,), daemon=True) for editor in editors]
     for thread in threads:
         thread.start()
     for _ in range(num_kills):
