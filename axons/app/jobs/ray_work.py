@@ -34,6 +34,7 @@ class RayCluster:
 
     def begin(self, kind: str, request: Row, *, name: str) -> Work:
         """One task without logical CPUs: the datasets that it drives need them."""
+        _check_connected()
         try:
             answers = _stream.options(name=name).remote(kind, json.dumps(request))
         except (RayError, ConnectionError) as error:
@@ -95,12 +96,19 @@ class RayCluster:
                 raise ServerUnavailable(f"Ray's job server does not answer ({error}); it is asked again") from error
 
     def _jobs(self) -> JobSubmissionClient:
+        _check_connected()
         if self._client is None:
             try:
                 self._client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
             except (RuntimeError, RayError, ConnectionError, requests.RequestException) as error:
                 raise ServerUnavailable(f"Ray's job server does not answer ({error}); it is asked again") from error
         return self._client
+
+
+def _check_connected() -> None:
+    """Ray would otherwise start a cluster of its own on this machine, without a word."""
+    if not ray.is_initialized():
+        raise ServerUnavailable("this process is not connected to Ray; it is tried again")
 
 
 def train_command(run_uri: str) -> str:
