@@ -1,7 +1,8 @@
 """What a second node of one CPU adds to import, tiling and freezing: seconds with one node and with two, as JSON.
 
-`python -m benchmarks.second_node`. Both nodes are on this machine, so it needs two free cores; the driver, Ray's own
-processes and the disk are shared by the two. Medians of three rounds; the workers have been started before.
+`python -m benchmarks.second_node`. Both nodes are on this machine, each pinned to a core of its own (without that, the
+threads of the first would use both cores); the driver and Ray's own processes live on the first one's, and the disk is
+shared. Medians of three rounds; the workers have been started before.
 """
 
 import json
@@ -25,12 +26,14 @@ from axons.data.tiles import TileGrid
 from axons.data.training_set import ChosenImage, ChosenTile, FreezeRequest
 from tests.drawing import CLASSES, Drawing, draw_disks
 
-NUM_IMAGES = 16
+NUM_IMAGES = 64
 HEIGHT, WIDTH = 1200, 1600
 ROUNDS = 3
 GRID = TileGrid(tile=256)
 FINE_GRID = TileGrid(tile=64, overlap=16)
 STORE_BYTES = 100 << 20
+
+_CORES = os.sched_getaffinity(0)
 
 
 def main() -> None:
@@ -38,13 +41,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         drawings = [draw_disks(HEIGHT, WIDTH, seed=i, count=12, channels=3) for i in range(NUM_IMAGES)]
         uploads = [_upload(Path(folder, f"{i}.jpg"), drawing) for i, drawing in enumerate(drawings)]
+        _stay_on_core(0)
         cluster = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False},
         )
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         one = _measure(Path(folder, "one"), uploads, drawings)
+        _stay_on_core(1)  # what is started from here on
         cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        _stay_on_core(0)
         two = _measure(Path(folder, "two"), uploads, drawings)
         ray.shutdown()
         cluster.shutdown()
@@ -53,6 +59,10 @@ def main() -> None:
         for stage in one
     }
     sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def _stay_on_core(number: int) -> None:
+    os.sched_setaffinity(0, {sorted(_CORES)[number]})
 
 
 def _measure(folder: Path, uploads: list[Upload], drawings: list[Drawing]) -> dict[str, float]:

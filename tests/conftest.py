@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+settings.register_profile("axons", deadline=None)  # a busy machine is not a wrong answer
+settings.load_profile("axons")
 
 HEAD = """# Faults we have tried
 

@@ -16,9 +16,10 @@ ReadWindow = Callable[[Window], np.ndarray]
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 MAX_BLOCK_SIDE = 4096
-MAX_ACCUMULATOR_BYTES = 256 << 20
+MAX_ACCUMULATOR_BYTES = 128 << 20
 
 _BATCH = 16
+_STRIP = 256  # rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +77,16 @@ def predict_region(
             into = shared.seen_from(region).slices
             logits[:, *into] += output[:, rows, cols] * weight[rows, cols]
             weights[into] += weight[rows, cols]
-    logits /= weights
-    if not torch.isfinite(logits.sum()):
-        raise FloatingPointError("the network's output is not finite")
-    top, mask = torch.max(logits, dim=0)
-    probability = torch.exp(top - torch.logsumexp(logits, dim=0))
-    confidence = (probability * 255).round().to(torch.uint8).cpu().numpy()
-    return Prediction(mask=mask.to(torch.uint8).cpu().numpy(), confidence=confidence)
+    mask = np.empty((region.height, region.width), np.uint8)
+    confidence = np.empty_like(mask)
+    for row in range(0, region.height, _STRIP):  # the sums of the whole region at once would take three times as much
+        strip = slice(row, row + _STRIP)
+        mask[strip], confidence[strip] = _decide(logits[:, strip] / weights[strip])
+    return Prediction(mask=mask, confidence=confidence)
 
 
 def blocks(height: int, width: int, num_classes: int) -> list[Window]:
-    """The regions into which an image is cut so that the accumulators of one stay below 256 MB."""
+    """The regions into which an image is cut so that the accumulators of one stay below 128 MB."""
     pixels = MAX_ACCUMULATOR_BYTES // (4 * (num_classes + 1))
     return TileGrid(tile=min(MAX_BLOCK_SIDE, int(pixels**0.5))).windows(height, width)
 
@@ -113,6 +113,15 @@ def torch_forward(network: nn.Module, device: torch.device) -> Forward:
         return logits.float()
 
     return forward
+
+
+def _decide(logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mask and confidence, as in `Prediction`, of (K, H, W) logits."""
+    if not torch.isfinite(logits.sum()):
+        raise FloatingPointError("the network's output is not finite")
+    top, mask = torch.max(logits, dim=0)
+    probability = torch.exp(top - torch.logsumexp(logits, dim=0))
+    return mask.to(torch.uint8).cpu().numpy(), (probability * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def _read_square(source: ImageSource, window: Window, side: int) -> np.ndarray:
