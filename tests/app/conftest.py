@@ -17,9 +17,10 @@ from tests.app.postgres import postgres  # noqa: F401 (a fixture)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What is marked `both_databases` runs on SQLite and on PostgreSQL, the rest on SQLite."""
+    """What is marked `both_databases` runs on SQLite and, with `make faults`, on PostgreSQL; the rest on SQLite."""
     if "database_url" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
-        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+        databases = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+        metafunc.parametrize("database_url", databases, indirect=True)
 
 
 @pytest.fixture

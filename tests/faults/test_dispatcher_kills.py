@@ -37,7 +37,7 @@ def test_every_training_runs_once_though_the_dispatcher_is_killed_five_times(pla
     cluster = FolderCluster(platform.settings.data / "cluster", 4)
     rng, kills = random.Random(11), 0
     process = dispatch(platform.settings.data)
-    kill_at = time.monotonic() + 6
+    kill_at = time.monotonic() + 3
     until = time.monotonic() + 240
 
     def left() -> int:
@@ -51,7 +51,7 @@ def test_every_training_runs_once_though_the_dispatcher_is_killed_five_times(pla
             process.wait()
             kills += 1
             process = dispatch(platform.settings.data)
-            kill_at = time.monotonic() + rng.uniform(4.5, 7)
+            kill_at = time.monotonic() + rng.uniform(1.5, 4)
         time.sleep(0.3)
     process.kill()
     process.wait()
