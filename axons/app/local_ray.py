@@ -64,7 +64,7 @@ def start_ray(data: Path, *, dashboard_port: int | None) -> str:
     """Start Ray in this process' name; returns the dashboard's address. `set_environment` came first."""
     import ray  # late: what the environment says is read when it is imported
 
-    with _own_agent_port():
+    with own_agent_port():
         context = _init(ray, data, dashboard_port)
     return f"http://{context.dashboard_url}"
 
@@ -87,7 +87,7 @@ def _init(ray: Any, data: Path, dashboard_port: int | None) -> Any:
 
 
 @contextmanager
-def _own_agent_port() -> Iterator[None]:
+def own_agent_port() -> Iterator[None]:
     """Let Ray's agent have a free port: it wants 52365, and beside another Ray no job could ever be submitted.
 
     `ray.init` has no argument for it, though `ray start` has an option.
