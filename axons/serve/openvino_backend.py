@@ -24,6 +24,9 @@ MIN_AGREEMENT = 0.999
 _DIGEST = 64  # characters of a sha256 before the network in a cached file
 _CLEAR_MARGIN = 0.02  # between the two most probable classes; below it, rounding may decide
 
+# OpenVINO prepares its arrays at the first look into a tensor; two threads that both come first stand still for ever.
+_FIRST_LOOK = openvino.Tensor(openvino.Type.f32, openvino.Shape([1])).data
+
 
 def openvino_forward(model: Model, *, cache: NodeCache, threads: int) -> Forward | None:
     """The model's network on OpenVINO, for windows of its card's size; None if it does not agree with torch.
