@@ -32,18 +32,20 @@ from axons.app.rest import (
     users,
 )
 from axons.app.rest.idempotency import Idempotency
-from axons.app.rest.problems import add_problem_handlers
+from axons.app.rest.problems import DescribedApi, add_problem_handlers, documented
 from axons.app.v2 import build_v2
+
+ANYWHERE = (400, 401, 403, 404, 409, 413, 422, 503)  # what any route may answer
 
 
 def build_api(platform: Platform) -> FastAPI:
     """The REST API, without the gate: `request.scope["axons.actor"]` says who asks."""
-    api = FastAPI(title="Axons", version=__version__, docs_url=None, redoc_url=None)
+    api = DescribedApi(title="Axons", version=__version__, docs_url=None, redoc_url=None)
     api.state.platform = platform
     add_problem_handlers(api)
     api.add_middleware(Idempotency, platform=platform)
     for router in _routers():
-        api.include_router(router, prefix="/v1")
+        api.include_router(router, prefix="/v1", responses=documented(*ANYWHERE))
     api.include_router(pages.router)
     return api
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from axons.app.build import build_api
+from axons.app.build import ANYWHERE, build_api
 from axons.app.platform import Platform
 from axons.app.settings import Settings
 
@@ -25,7 +25,8 @@ Everything below is under `/api`. Sign in with `axons login`, make a token with 
 `Authorization: Bearer TOKEN`. `Client` in `axons/client.py` does all of this, with retries and uploads in parts.
 
 - **Errors** are problem+json (RFC 9457): `detail` is a sentence for the person, `type` names the kind, `field` says
-  what to correct. What you may not see is 404. A stale save is 412, a full queue 429 with `Retry-After`.
+  what to correct. What you may not see is 404. Any route may answer 400, 401, 403, 404, 409, 413, 422 or 503, so the
+  tables below name the other answers only: 412 is a stale save, 429 a full queue with `Retry-After`, 507 a full disk.
 - **Long work** answers 202 with a job; poll `/v1/jobs/{id}` until `state` is done, failed or cancelled; see `reason`.
 - **Pages**: `items` and `next`; send `next` as `cursor` for the following page. `limit` is at most 500.
 - **Creations** take an `Idempotency-Key` header: sent again with the same key within a day, they are answered as the
@@ -73,7 +74,7 @@ def settings_page() -> str:
 
 def _route_line(path: str, method: str, route: dict[str, Any]) -> str:
     words = " ".join((route.get("description") or route.get("summary") or "").split()).replace("|", "\\|")
-    codes = ", ".join(code for code in sorted(route["responses"]) if code != "422")
+    codes = ", ".join(code for code in sorted(route["responses"]) if int(code) not in ANYWHERE)
     return f"| `{method.upper()} {path}` | {words} | {codes} |\n"
 
 

@@ -5,7 +5,7 @@ from fastapi.responses import FileResponse
 from sqlmodel import Session
 
 from axons.app.rest.context import ActorOf, Id, PlatformOf
-from axons.app.rest.downloads import file_answer
+from axons.app.rest.downloads import file_answer, file_of
 from axons.app.services import annotation_files
 from axons.app.services.annotation_files import AnnotationImportCreate, ExportCreate
 from axons.app.services.jobs import JobPublic, get_job, public_jobs
@@ -31,7 +31,12 @@ def export_labels(platform: PlatformOf, actor: ActorOf, project_id: Id, form: Ex
     )
 
 
-@router.get("/jobs/{job_id}/file", operation_id="get_job_file", response_class=FileResponse)
+@router.get(
+    "/jobs/{job_id}/file",
+    operation_id="get_job_file",
+    response_class=FileResponse,
+    responses=file_of("application/zip"),
+)
 def get_job_file(platform: PlatformOf, actor: ActorOf, job_id: Id) -> FileResponse:
     """The file that a job has made."""
 

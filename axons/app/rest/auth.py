@@ -16,6 +16,7 @@ from axons.app.gate import cookie_name, cookie_of, set_cookie
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.rest.context import ActorOf, Id, PlatformOf
+from axons.app.rest.problems import documented
 from axons.app.services import sign_in
 from axons.app.services.sign_in import Opened
 from axons.app.services.users import UserPublic, public
@@ -117,14 +118,14 @@ def list_methods(platform: PlatformOf) -> Methods:
     return Methods(oidc=platform.settings.oidc_issuer is not None)
 
 
-@router.post("/login", operation_id="log_in")
+@router.post("/login", operation_id="log_in", responses=documented(429))
 async def log_in(request: Request, response: Response, platform: PlatformOf, form: Login) -> SignedIn:
     """Sign in by name and password; an account with many misses answers 429 until its delay is over."""
     # In threads of their own: a class that signs in at once does not keep others from working.
     return await _in_seat(request, lambda: _log_in(request, response, platform, form))
 
 
-@router.post("/code", operation_id="log_in_by_code")
+@router.post("/code", operation_id="log_in_by_code", responses=documented(429))
 def log_in_by_code(request: Request, response: Response, platform: PlatformOf, form: CodeLogin) -> SignedIn:
     """Sign in by a one-time code."""
 

@@ -9,13 +9,20 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from axons.app.rest.context import ActorOf, PlatformOf
+from axons.app.rest.downloads import file_of
+from axons.app.rest.problems import documented
 from axons.app.services import backup
 from axons.app.tables import now
 
 router = APIRouter(prefix="/backups", tags=["backups"])
 
 
-@router.get("/now", operation_id="download_backup", response_class=FileResponse)
+@router.get(
+    "/now",
+    operation_id="download_backup",
+    response_class=FileResponse,
+    responses={**file_of("application/zip"), **documented(507)},
+)
 def download_backup(platform: PlatformOf, actor: ActorOf) -> FileResponse:
     """The database and every object that lasts, as they are now, as a ZIP for `axons restore`."""
     folder = Path(tempfile.mkdtemp(prefix="backup-", dir=platform.settings.data))

@@ -5,12 +5,19 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
 _PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 _PACKED = (".json", ".txt", ".csv", ".html")  # the others would not get smaller
+
+
+def file_of(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """The description of an answer that is a file, for `responses` of a route."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}
+    return {200: {"content": content, "description": "The file."}}
 
 
 def zip_answer(name: str, files: Mapping[str, Path | bytes]) -> FileResponse:

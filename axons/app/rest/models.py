@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from axons.app.platform import Platform
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import zip_answer
+from axons.app.rest.downloads import file_of, zip_answer
 from axons.app.services import models
 from axons.app.services.models import ModelImport, ModelPublic, Visibility
 from axons.app.tables import Model
@@ -81,7 +81,12 @@ def share_model(platform: PlatformOf, actor: ActorOf, model_id: Id, form: ModelS
     )
 
 
-@router.get("/models/{model_id}/download", operation_id="download_model", response_class=FileResponse)
+@router.get(
+    "/models/{model_id}/download",
+    operation_id="download_model",
+    response_class=FileResponse,
+    responses=file_of("application/zip"),
+)
 def download_model(platform: PlatformOf, actor: ActorOf, model_id: Id) -> FileResponse:
     """The model's folder as a ZIP, for `axons predict --local` and for other tools."""
     model, _ = platform.database.read(lambda session: models.get_model(session, actor, model_id))

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import bytes_answer, file_answer
+from axons.app.rest.downloads import bytes_answer, file_answer, file_of
+from axons.app.rest.problems import documented
 from axons.app.services import predictions
 from axons.app.services.access import get_project
 from axons.app.services.jobs import JobPublic
@@ -40,7 +41,7 @@ SegmentOf = Annotated[Segment, Depends(_segment)]
 @router.post(
     "/models/{model_id}/predict",
     operation_id="predict",
-    responses={202: {"model": Predicted, "description": "A job predicts them."}},
+    responses={202: {"model": Predicted, "description": "A job predicts them."}, **documented(429, 507)},
 )
 def predict(
     platform: PlatformOf, actor: ActorOf, segment: SegmentOf, response: Response, model_id: Id, form: PredictCreate
@@ -76,7 +77,12 @@ def list_predictions(
     return Page(items=items, next=following)
 
 
-@router.get("/projects/{project_id}/predictions.csv", operation_id="download_predictions_csv", response_class=Response)
+@router.get(
+    "/projects/{project_id}/predictions.csv",
+    operation_id="download_predictions_csv",
+    response_class=Response,
+    responses=file_of("text/csv"),
+)
 def download_predictions_csv(platform: PlatformOf, actor: ActorOf, project_id: Id) -> Response:
     """What each class covers in each predicted image, as CSV."""
 
@@ -100,7 +106,12 @@ def get_prediction(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> P
     )
 
 
-@router.get("/predictions/{prediction_id}/mask", operation_id="download_mask", response_class=FileResponse)
+@router.get(
+    "/predictions/{prediction_id}/mask",
+    operation_id="download_mask",
+    response_class=FileResponse,
+    responses=file_of("image/png", "image/tiff"),
+)
 def download_mask(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> FileResponse:
     """The mask: class indices as a palette PNG, or as a tiled TIFF where the image is large."""
     row, _ = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))
@@ -108,7 +119,12 @@ def download_mask(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> Fi
     return file_answer(path, f"{row.name}.mask{path.suffix}", media_type)
 
 
-@router.get("/predictions/{prediction_id}/overlay", operation_id="get_overlay", response_class=Response)
+@router.get(
+    "/predictions/{prediction_id}/overlay",
+    operation_id="get_overlay",
+    response_class=Response,
+    responses=file_of("image/png"),
+)
 def get_overlay(
     platform: PlatformOf,
     actor: ActorOf,
@@ -125,7 +141,12 @@ def get_overlay(
     return bytes_answer(predictions.overlay_png(platform, row, model, image, opacity=opacity), "image/png")
 
 
-@router.get("/predictions/{prediction_id}/csv", operation_id="download_prediction_csv", response_class=Response)
+@router.get(
+    "/predictions/{prediction_id}/csv",
+    operation_id="download_prediction_csv",
+    response_class=Response,
+    responses=file_of("text/csv"),
+)
 def download_prediction_csv(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> Response:
     """What each class covers, as CSV."""
     pair = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))

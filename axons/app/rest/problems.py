@@ -7,6 +7,7 @@ from uuid import uuid4
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from axons import errors
@@ -36,6 +37,52 @@ _STATUS: list[tuple[type[AxonsError], int]] = [
     (AxonsError, 422),
 ]
 _RETRY_AFTER_S = 5
+
+_MEANING = {
+    400: "The request cannot be read.",
+    401: "Nobody is signed in, or name or password are wrong.",
+    403: "You may see it and not do this.",
+    404: "It does not exist, or is not for you to see.",
+    405: "Your class has switched this off.",
+    409: "It is not possible at the moment, or a limit is reached.",
+    412: "Somebody has saved since the revision that you began with.",
+    413: "It is too large.",
+    422: "A field has a value that cannot be; `field` names it.",
+    423: "The tile is done; reopen it first.",
+    428: "Send `If-Match`.",
+    429: "Too many at the moment; `Retry-After` says when to ask again.",
+    501: "There is nothing that this could be done with.",
+    503: "A part of the server does not answer; `Retry-After` says when to ask again.",
+    507: "The storage is full.",
+}
+
+
+class Problem(BaseModel):
+    """An error, as every route answers it."""
+
+    model_config = ConfigDict(extra="allow", title="Problem")
+
+    type: str = Field(description="`axons:` and the kind of problem.")
+    title: str = Field(description="The kind of problem.")
+    status: int
+    detail: str = Field(description="A sentence for the person: what is wrong, the value, what to do.")
+    field: str = Field("", description="What to correct, where it is one field.")
+
+
+class DescribedApi(FastAPI):
+    """A FastAPI application whose description holds the shape of our errors, to which `documented` refers."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The description of answers that are problems, for `responses` of routes."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _MEANING[status], "content": content} for status in statuses}
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -11,7 +11,8 @@ from axons.app.jobs.ray_work import submit_line
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import bytes_answer, zip_answer
+from axons.app.rest.downloads import bytes_answer, file_of, zip_answer
+from axons.app.rest.problems import documented
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate, RunPublic
 from axons.app.tables import Job, Run
@@ -49,7 +50,7 @@ class RunSamples(BaseModel):
 SampleName = Annotated[str, Field(pattern=r"^(samples|evaluation)/[A-Za-z0-9_-]{1,80}\.png$")]
 
 
-@router.post("", operation_id="create_run", status_code=202)
+@router.post("", operation_id="create_run", status_code=202, responses=documented(507))
 def create_run(platform: PlatformOf, actor: ActorOf, form: RunCreate) -> RunStarted:
     """Start a training, or prepare one for `ray job submit`."""
     run = runs.start_run(platform, actor, form)
@@ -110,7 +111,12 @@ def list_run_samples(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunSam
     return RunSamples(samples=_pictures(_folder(platform, run).storage))
 
 
-@router.get("/{run_id}/samples/picture", operation_id="get_run_sample", response_class=Response)
+@router.get(
+    "/{run_id}/samples/picture",
+    operation_id="get_run_sample",
+    response_class=Response,
+    responses=file_of("image/png"),
+)
 def get_run_sample(platform: PlatformOf, actor: ActorOf, run_id: Id, name: Annotated[SampleName, Query()]) -> Response:
     """A picture of the run, PNG."""
     run, _ = _run(platform, actor, run_id)
@@ -140,7 +146,12 @@ def get_run_report(platform: PlatformOf, actor: ActorOf, run_id: Id, download: b
     return bytes_answer(page, "text/html", name=f"{run.name}-{run.number}-report.html" if download else None)
 
 
-@router.get("/{run_id}/tensorboard", operation_id="download_run_tensorboard", response_class=FileResponse)
+@router.get(
+    "/{run_id}/tensorboard",
+    operation_id="download_run_tensorboard",
+    response_class=FileResponse,
+    responses=file_of("application/zip"),
+)
 def download_run_tensorboard(platform: PlatformOf, actor: ActorOf, run_id: Id) -> FileResponse:
     """The curves for TensorBoard, as a ZIP."""
     run, _ = _run(platform, actor, run_id)

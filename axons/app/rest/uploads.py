@@ -11,6 +11,7 @@ from fastapi import Path as PathParameter
 from starlette.requests import ClientDisconnect
 
 from axons.app.rest.context import ActorOf, Id, PlatformOf
+from axons.app.rest.problems import documented
 from axons.app.services import uploads
 from axons.app.services.uploads import UploadCreate, UploadPublic
 from axons.errors import InvalidRequest, StorageFull, TooLarge
@@ -65,7 +66,7 @@ async def _spool(request: Request, file: Path, wanted: int) -> str:
     return digest.hexdigest()
 
 
-@router.post("", status_code=201, operation_id="create_upload")
+@router.post("", status_code=201, operation_id="create_upload", responses=documented(507))
 def create_upload(platform: PlatformOf, actor: ActorOf, form: UploadCreate) -> UploadPublic:
     """Begin an upload; the answer says how long the parts are."""
     return UploadPublic.of(uploads.create_upload(platform, actor, form))
@@ -80,6 +81,7 @@ def get_upload(platform: PlatformOf, actor: ActorOf, upload_id: Id) -> UploadPub
 @router.put(
     "/{upload_id}/parts/{number}",
     operation_id="put_upload_part",
+    responses=documented(507),
     openapi_extra={
         "requestBody": {
             "required": True,
