@@ -154,6 +154,24 @@ class TestImport:
         expire_uploads(platform)
         assert platform.storage.read(image.original_key) == drawn()
 
+    def test_a_kept_original_goes_to_editors_as_it_came(self, platform, ana, ben, client):
+        project = add_project(platform, ana, keeps_originals=True)
+        _rows, _sentence, [image], _job = imported(platform, client, project, {"a b.png": drawn()})
+        path = f"/v1/images/{image.id}/original"
+        answer = client.get(path)
+        assert answer.content == drawn()
+        assert answer.headers["content-disposition"] == 'attachment; filename="a-b.png"'
+        assert answer.headers["content-type"] == "application/octet-stream"
+        member = ProjectMember(project_id=project.id, user_id=ben.user_id, role="viewer")
+        platform.database.write(lambda session: session.add(member))
+        assert As(platform, ben).get(path).status_code == 403
+
+    def test_an_original_that_was_not_kept_is_404(self, platform, client, project):
+        _rows, _sentence, [image], _job = imported(platform, client, project, {"a.png": drawn()})
+        answer = client.get(f"/v1/images/{image.id}/original")
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith("the file of image 'a.png' was not kept")
+
     def test_an_import_that_runs_twice_changes_nothing(self, platform, client, project):
         upload = send(client, zipped({"a.png": drawn(1), "b.png": b"x"}), name="all.zip", project_id=project.id)
         job_id = start(client, project, uploads=[upload])

@@ -165,6 +165,56 @@ def test_what_is_mine_or_begun_comes_first(platform, client, ana, project, image
     assert following(client, project)["tile"]["id"] == tiles[4].id
 
 
+def assign(client, project, **form):
+    return client.post(f"/v1/projects/{project.id}/tiles:assign", json=form)
+
+
+def test_tiles_are_given_to_a_person_whose_queue_they_lead(platform, ben, client, other, project, images):
+    tiles = [tiles_of(platform, image) for image in images]
+    form = {"user_id": ben.user_id, "tile_ids": ids(tiles[0][2]), "image_ids": [images[1].id]}
+    assert assign(client, project, **form).json() == {"num_tiles": 7}
+    assert set(listed(client, project, assigned_to=ben.user_id)) == set(ids(tiles[0][2], *tiles[1]))
+    assert following(other, project)["reason"] == "it is yours to label"
+    assert following(other, project)["tile"]["id"] == tiles[0][2].id
+    assert following(client, project, after=tiles[0][1].id)["tile"]["id"] == tiles[0][3].id
+
+
+def test_tiles_are_given_back_to_everybody(platform, ben, client, project, images):
+    assign(client, project, user_id=ben.user_id, image_ids=[images[0].id])
+    assert assign(client, project, user_id=None, image_ids=[images[0].id]).json() == {"num_tiles": 6}
+    assert listed(client, project, assigned_to=ben.user_id) == []
+
+
+def test_who_leaves_a_project_leaves_its_tiles_to_everybody(platform, ben, client, project, images):
+    assign(client, project, user_id=ben.user_id, image_ids=[images[0].id])
+    client.delete(f"/v1/projects/{project.id}/members/{ben.user_id}")
+    assert following(client, project)["tile"]["id"] == tiles_of(platform, images[0])[0].id
+
+
+def test_who_may_only_look_leaves_the_tiles_to_everybody(platform, ben, client, project, images):
+    assign(client, project, user_id=ben.user_id, image_ids=[images[0].id])
+    client.patch(f"/v1/projects/{project.id}/members/{ben.user_id}", json={"role": "viewer"})
+    assert listed(client, project, assigned_to=ben.user_id) == []
+
+
+def test_tiles_are_given_to_those_only_who_may_label(platform, teacher, client, project, images):
+    answer = assign(client, project, user_id=teacher.user_id, image_ids=[images[0].id])
+    assert answer.status_code == 409
+    assert answer.json()["detail"].endswith("may label in project 'nerve'; add the person as editor first")
+    assert assign(client, project, user_id="nobody", image_ids=[images[0].id]).status_code == 409
+
+
+def test_tiles_of_another_project_cannot_be_given(platform, ana, client, project, images):
+    empty = add_project(platform, ana, name="empty")
+    answer = assign(client, empty, user_id=ana.user_id, tile_ids=ids(tiles_of(platform, images[0])[0]))
+    assert answer.status_code == 404
+    assert listed(client, project, assigned_to=ana.user_id) == []
+
+
+def test_an_editor_does_not_give_tiles_to_people(ben, other, project, images):
+    assert assign(other, project, user_id=ben.user_id, image_ids=[images[0].id]).status_code == 403
+
+
 def test_the_queue_ends(platform, client, project, images):
     tiles = [tile for image in images for tile in tiles_of(platform, image)]
     [client.post(f"/v1/tiles/{tile.id}/done") for tile in tiles]

@@ -3,10 +3,12 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
 from sqlmodel import Session
 
 from axons.app import pictures
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
+from axons.app.rest.downloads import file_answer, file_of
 from axons.app.rest.pictures import JPEG, IfNoneMatch, etag_of, picture
 from axons.app.rest.projects import Search
 from axons.app.services import images, imports
@@ -14,6 +16,7 @@ from axons.app.services.images import ImagePublic, ImageUpdate, Split
 from axons.app.services.imports import ImportCreate
 from axons.app.services.jobs import JobPublic, public_jobs
 from axons.app.tables import Image
+from axons.errors import NotFound
 
 router = APIRouter(tags=["images"])
 
@@ -105,6 +108,21 @@ def get_thumbnail(platform: PlatformOf, actor: ActorOf, image_id: Id, if_none_ma
         if_none_match=if_none_match,
         media_type="image/jpeg",
     )
+
+
+@router.get(
+    "/images/{image_id}/original",
+    operation_id="download_original",
+    response_class=FileResponse,
+    responses=file_of("application/octet-stream"),
+)
+def download_original(platform: PlatformOf, actor: ActorOf, image_id: Id) -> FileResponse:
+    """The file as it came, with all that its camera has written into it; editors may, where the project keeps it."""
+    image = platform.database.read(lambda session: images.get_image(session, actor, image_id, "edit"))
+    if image.original_key is None:
+        raise NotFound(f"the file of image {image.name!r} was not kept; new projects can choose to keep originals")
+    path = platform.storage.local_path(image.original_key, sha256=image.sha256)
+    return file_answer(path, image.name, "application/octet-stream")
 
 
 def _image(platform: PlatformOf, actor: ActorOf, image_id: str) -> Image:

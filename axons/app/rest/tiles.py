@@ -3,15 +3,17 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel
 from sqlmodel import Session
 
 from axons.app import pictures
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.rest.pictures import JPEG, PNG, IfNoneMatch, etag_of, is_known, picture
+from axons.app.rest.problems import documented
 from axons.app.services import annotations, tiles
 from axons.app.services.annotations import Labels, RevisionPublic, Saved, Seconds, Source
 from axons.app.services.label_classes import classes_of
-from axons.app.services.tiles import LeasePublic, Next, Status, TileDetail, TileFilter, TilePublic
+from axons.app.services.tiles import LeasePublic, Next, Status, TileAssign, TileDetail, TileFilter, TilePublic
 from axons.app.tables import Image, Tile
 from axons.app.texts import Identifier
 from axons.data.layers import unpack
@@ -24,6 +26,14 @@ _JSON_OR_GZIP = {"schema": {"type": "object", "description": "See `axons.data.la
 _LAYERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": _JSON_OR_GZIP}, "description": "The layers; ETag is the revision."}
 }
+
+
+class TilesAssigned(BaseModel):
+    """How many tiles have changed their person."""
+
+    num_tiles: int
+
+
 _NUMBER = Annotated[int, Path(ge=1, le=2**31 - 1, description="Revisions are counted from 1.")]
 _OptionalId = Annotated[str | None, Query(max_length=64, pattern="^[A-Za-z0-9_-]+$")]
 IfMatch = Annotated[
@@ -64,12 +74,18 @@ def list_tiles(
     image_id: _OptionalId = None,
     tiling_id: _OptionalId = None,
     is_blank: bool | None = None,
+    assigned_to: _OptionalId = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> Page[TilePublic]:
     """Tiles of the current tiling, or of an earlier one, image by image and row by row."""
     wanted = TileFilter(
-        status=status, class_index=class_index, image_id=image_id, tiling_id=tiling_id, is_blank=is_blank
+        status=status,
+        class_index=class_index,
+        image_id=image_id,
+        tiling_id=tiling_id,
+        is_blank=is_blank,
+        assigned_to=assigned_to,
     )
 
     def answer(session: Session) -> Page[TilePublic]:
@@ -77,6 +93,14 @@ def list_tiles(
         return Page(items=[TilePublic.of(tile) for tile in rows], next=following)
 
     return platform.database.read(answer)
+
+
+@router.post("/projects/{project_id}/tiles:assign", operation_id="assign_tiles")
+def assign_tiles(platform: PlatformOf, actor: ActorOf, project_id: Id, form: TileAssign) -> TilesAssigned:
+    """Say who shall label tiles, or all tiles of images; owners may. They come first in that person's queue."""
+    return platform.database.write(
+        lambda session: TilesAssigned(num_tiles=tiles.assign_tiles(session, actor, project_id, form))
+    )
 
 
 @router.get("/projects/{project_id}/queue/next", operation_id="get_next_tile")
@@ -168,6 +192,7 @@ def get_annotation(
 @router.put(
     "/tiles/{tile_id}/annotation",
     operation_id="save_annotation",
+    responses=documented(412, 423, 428),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": _JSON_OR_GZIP}}},
 )
 def save_annotation(
@@ -204,7 +229,9 @@ def get_revision(request: Request, platform: PlatformOf, actor: ActorOf, tile_id
     return _layers(request, found.layers, revision=number)
 
 
-@router.post("/tiles/{tile_id}/revisions/{number}/restore", operation_id="restore_revision")
+@router.post(
+    "/tiles/{tile_id}/revisions/{number}/restore", operation_id="restore_revision", responses=documented(412, 423, 428)
+)
 def restore_revision(
     platform: PlatformOf,
     actor: ActorOf,

@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select
 
 from axons.app.passwords import digest
-from axons.app.policy import Actor, ProjectRole
+from axons.app.policy import Actor, ProjectRole, project_role_may
 from axons.app.services import audit
 from axons.app.services.access import get_project, is_switched_on
+from axons.app.services.tiles import release_tiles
 from axons.app.services.users import find_user
 from axons.app.tables import Invitation, Project, ProjectMember, User, now
 from axons.app.texts import ShortLine
@@ -124,6 +125,7 @@ def remove_member(session: Session, actor: Actor, project_id: str, user_id: str)
     project = get_project(session, actor, project_id, "view" if user_id == actor.user_id else "manage")
     member = _get_member(session, project, user_id)
     session.delete(member)
+    release_tiles(session, project_id, user_id)
     audit.record(session, actor, "project.leave", "project", project_id, user_id=user_id, before=member.role)
 
 
@@ -216,6 +218,8 @@ def _set_role(session: Session, actor: Actor, project: Project, user_id: str, ro
         session.add(ProjectMember(project_id=project.id, user_id=user_id, role=role))
     else:
         member.role = role
+        if not project_role_may(role, "annotate"):
+            release_tiles(session, project.id, user_id)
     action = "project.join" if before is None else "project.role"
     audit.record(session, actor, action, "project", project.id, user_id=user_id, before=before, after=role)
 

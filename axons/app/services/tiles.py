@@ -2,23 +2,25 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
-from sqlalchemy import ColumnElement, and_, case, or_
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement, and_, case, or_, update
 from sqlmodel import Session, col, select
 
-from axons.app.policy import Actor
+from axons.app.policy import Actor, project_role_may
 from axons.app.services import audit
-from axons.app.services.access import get_project
+from axons.app.services.access import get_project, project_role
 from axons.app.services.paging import page_of
 from axons.app.services.tilings import current_tiling
-from axons.app.tables import Image, Tile, Tiling, User, now
-from axons.errors import NotFound
+from axons.app.tables import Image, Project, Tile, Tiling, User, now
+from axons.app.texts import Identifier
+from axons.errors import Conflict, NotFound
 
 Status = Literal["unlabelled", "started", "done"]
 
 LEASE_S = 90.0
+_MAX_ASSIGNED = 500
 
 
 class TilePublic(BaseModel):
@@ -76,6 +78,16 @@ class Next(BaseModel):
     reason: str
 
 
+class TileAssign(BaseModel):
+    """Tiles, and all tiles of images, that one person shall label; `user_id` null gives them to everybody again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: Identifier | None
+    tile_ids: Annotated[list[Identifier], Field(max_length=_MAX_ASSIGNED)] = []
+    image_ids: Annotated[list[Identifier], Field(max_length=_MAX_ASSIGNED)] = []
+
+
 @dataclass(frozen=True, kw_only=True)
 class TileFilter:
     """Which tiles a list shall have."""
@@ -85,6 +97,7 @@ class TileFilter:
     image_id: str | None = None
     tiling_id: str | None = None
     is_blank: bool | None = None
+    assigned_to: str | None = None
 
 
 def list_tiles(
@@ -102,6 +115,7 @@ def list_tiles(
         (col(Tile.status), wanted.status),
         (col(Tile.image_id), wanted.image_id),
         (col(Tile.is_blank), wanted.is_blank),
+        (col(Tile.assigned_to), wanted.assigned_to),
     ):
         if value is not None:
             asked = asked.where(column == value)
@@ -194,6 +208,34 @@ def status_of(counts: dict[str, int]) -> Status:
     return "started" if any(value != "255" for value in counts) else "unlabelled"
 
 
+def assign_tiles(session: Session, actor: Actor, project_id: str, form: TileAssign) -> int:
+    """Say who shall label tiles of the current tiling; gives how many there are. Another tiling begins unassigned.
+
+    Raises:
+        NotFound: there is no project for the actor, or a tile or image is not of it.
+        NotAllowed: the actor does not own the project.
+        Conflict: the person may not label here.
+    """
+    project = get_project(session, actor, project_id, "manage")
+    if form.user_id is not None:
+        _check_may_label(session, project, form.user_id)
+    wanted = or_(col(Tile.id).in_(form.tile_ids), col(Tile.image_id).in_(form.image_ids))
+    tiling = current_tiling(session, project.id)
+    found = session.exec(select(Tile).where(col(Tile.tiling_id) == tiling.id, wanted)).all()
+    _check_all_found(form.tile_ids, {tile.id for tile in found}, "tile")
+    _check_all_found(form.image_ids, {tile.image_id for tile in found}, "image")
+    for tile in found:
+        tile.assigned_to = form.user_id
+    audit.record(session, actor, "tile.assign", "project", project.id, user_id=form.user_id, num_tiles=len(found))
+    return len(found)
+
+
+def release_tiles(session: Session, project_id: str, user_id: str) -> None:
+    """Give the tiles of somebody who labels here no more to everybody."""
+    is_theirs = (col(Tile.project_id) == project_id, col(Tile.assigned_to) == user_id)
+    session.exec(update(Tile).where(*is_theirs).values(assigned_to=None))
+
+
 def next_tile(session: Session, actor: Actor, project_id: str, *, after: str | None = None) -> Next:
     """The tile to label next: mine first, then those begun, then in order; not those that others have open.
 
@@ -247,6 +289,18 @@ def _why(tile: Tile, actor: Actor) -> str:
     if tile.status == "started":
         return "you have begun it" if tile.labelled_by == actor.user_id else "somebody has begun it"
     return "it has no labels yet"
+
+
+def _check_may_label(session: Session, project: Project, user_id: str) -> None:
+    user = session.get(User, user_id)
+    role = project_role(session, Actor.of(user), project) if user is not None else None
+    if not project_role_may(role, "annotate"):
+        raise Conflict(f"nobody {user_id!r} may label in project {project.name!r}; add the person as editor first")
+
+
+def _check_all_found(wanted: list[str], found: set[str], what: str) -> None:
+    if missing := [id_ for id_ in wanted if id_ not in found]:
+        raise NotFound(f"the project has no {what} {missing[0]!r} now; look at its list of {what}s")
 
 
 def _is_leased_to_other(tile: Tile, actor: Actor) -> bool:
