@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import col, select
 
 from axons.app.jobs import train
-from axons.app.jobs.dispatcher import Dispatcher
+from axons.app.jobs.dispatcher import Dispatcher, _tell_ray_is_away
 from axons.app.policy import Actor
 from axons.app.services import runs as services
 from axons.app.services.jobs import cancel_job
@@ -168,6 +168,37 @@ def test_while_ray_does_not_answer_nothing_is_lost_or_counted(platform, start):
     cluster.submission = known
     settle(dispatcher, lambda: are_over(platform))
     assert [job.attempt for job in jobs(platform)] == [1]
+
+
+def test_while_ray_is_away_work_waits_with_the_reason_and_goes_on_when_it_is_back(platform, ana, start):
+    def unavailable(*_):
+        raise ServerUnavailable("Ray does not answer; it is asked again")
+
+    cluster = ThreadCluster()
+    dispatcher = Dispatcher(platform, cluster)
+    places, cluster.training_places = cluster.training_places, unavailable
+    run = start()
+    dispatcher.step()
+    path = f"/v1/jobs/{run['job_id']}"
+    told = As(platform, ana).get(path).json()
+    assert (told["state"], told["ahead"]) == ("queued", 0)
+    assert told["reason"] == "Ray does not answer at the moment; this starts as soon as it does"
+    cluster.training_places = places
+    later = Dispatcher(platform, cluster)  # the server, too, was started anew
+    later._lead = lambda session: True
+    settle(later, lambda: are_over(platform))
+    assert [(job.state, job.attempt) for job in jobs(platform)] == [("done", 1)]
+
+
+def test_a_reason_for_waiting_is_gone_when_ray_is_back(platform, ana, admin, training_set, start):
+    cluster = ThreadCluster(train=lambda uri: time.sleep(60))
+    dispatcher = Dispatcher(platform, cluster)
+    start()
+    second = As(platform, admin).post("/v1/runs", json={"training_set_id": training_set.id, "config": CONFIG}).json()
+    platform.database.write(_tell_ray_is_away)
+    dispatcher.step()
+    told = As(platform, admin).get(f"/v1/jobs/{second['job_id']}").json()
+    assert told["reason"] == "waits for 1 other job"
 
 
 def test_a_known_failure_keeps_its_reason_and_is_not_repeated(platform, start):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import func
+from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from axons.app.jobs import cleanup, queue, train
@@ -29,6 +29,7 @@ _FORCE_AFTER_S = 6.0
 _TIDY_EVERY_S = 60.0
 _STOP_WAIT_S = 10.0
 _CLEANUP_EVERY = timedelta(hours=1)
+_RAY_IS_AWAY = "Ray does not answer at the moment; this starts as soon as it does"
 _PASSING = (DatabaseBusy, StorageUnavailable, ServerUnavailable)  # the same step may succeed in a moment
 
 
@@ -63,6 +64,7 @@ class Dispatcher:
         self._every_s = every_s
         self._holder = new_id()
         self._works: dict[str, _Started] = {}
+        self._is_ray_away = True  # until it has answered: another dispatcher may have told people so
         self._tidy_at = 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -101,7 +103,12 @@ class Dispatcher:
             places = self._cluster.training_places()
         except ServerUnavailable as error:
             _LOG.warning("no job starts: %s", error)
+            self._platform.database.write(_tell_ray_is_away)
+            self._is_ray_away = True
             return
+        if self._is_ray_away:
+            self._platform.database.write(_tell_ray_is_back)
+            self._is_ray_away = False
         self._start_trainings(self._platform.settings.max_trainings or places)
         self._start_works()
         self._tidy()
@@ -248,17 +255,19 @@ class Dispatcher:
             step()
         except _PASSING as error:
             _LOG.warning("job %s waits: %s", job_id, error)
-            self._take_back(job_id)
+            self._take_back(job_id, str(error))
         except Exception as error:  # whatever is wrong with this job, the next one must not suffer
             self._fail(job_id, _reason(job_id, error))
 
-    def _take_back(self, job_id: str) -> None:
+    def _take_back(self, job_id: str, why: str) -> None:
         """A job that was claimed but could not be begun goes back into the queue; others are looked at again."""
         if job_id in self._works:
             return
 
         def back(session: Session) -> None:
             job = session.get_one(Job, job_id)
+            if job.finished_at is None:
+                job.reason = why
             if job.state == "preparing" and job.kind != "train":
                 job.state = "queued"
 
@@ -294,6 +303,16 @@ class Dispatcher:
     def _give_up_all(self) -> None:
         for started in list(self._works.values()):
             self._give_up(started)
+
+
+def _tell_ray_is_away(session: Session) -> None:
+    for job in session.exec(select(Job).where(col(Job.state) == "queued")):
+        if not job.request.get("is_prepared"):
+            job.reason = _RAY_IS_AWAY
+
+
+def _tell_ray_is_back(session: Session) -> None:
+    session.exec(update(Job).where(col(Job.state) == "queued", col(Job.reason) == _RAY_IS_AWAY).values(reason=""))
 
 
 def _put_back(session: Session, started: _Started) -> None:

@@ -143,6 +143,7 @@ def _carry_on(platform: Platform, cluster: Cluster, job: Job, folder: RunFolder,
         current = _current(session, job)
         if current is None:
             return None
+        current.reason = ""  # the cluster has answered
         if is_ours:
             _show(session, current, seen)
         if current.cancel_requested_at is None and (reason := _overlong(current, seen, is_ours=is_ours)):
