@@ -20,10 +20,10 @@ from axons.app.policy import Actor
 from axons.app.rest.context import ActorOf, Id, PlatformOf
 from axons.app.rest.downloads import bytes_answer, zip_answer
 from axons.app.rest.predictions import SegmentOf
-from axons.app.rest.problems import add_problem_handlers
+from axons.app.rest.problems import DescribedApi, add_problem_handlers, documented
 from axons.app.services import models, runs
 from axons.app.services.access import is_switched_on
-from axons.app.services.predictions import PredictedFile, Segment, predict_file
+from axons.app.services.predictions import PredictedFile, Segment, predict_file, seat
 from axons.app.services.runs import RunCreate, RunPublic
 from axons.app.tables import EpochMetric, Model, Project, Run, User
 from axons.app.texts import Identifier
@@ -103,10 +103,10 @@ class Training(BaseModel):
 
 def build_v2(platform: Platform) -> FastAPI:
     """The application below `/v2`."""
-    app = FastAPI(title="Axons, DEEPaaS-compatible", version=__version__, docs_url=None, redoc_url=None)
+    app = DescribedApi(title="Axons, DEEPaaS-compatible", version=__version__, docs_url=None, redoc_url=None)
     app.state.platform = platform
     add_problem_handlers(app)
-    app.include_router(router)
+    app.include_router(router, responses=documented(400, 401, 403, 404, 409, 413, 422, 503))
 
     @app.get("/swagger.json", include_in_schema=False)
     def swagger(_actor: ActorOf) -> JSONResponse:
@@ -160,7 +160,7 @@ def get_model(platform: PlatformOf, model: ModelOf, model_name: ModelName) -> Mo
     "/models/{model_name}/predict/",
     operation_id="v2_predict",
     response_model=Prediction,
-    responses={200: {"content": {_PNG: {}, _ZIP: {}}}},
+    responses={200: {"content": {_PNG: {}, _ZIP: {}}}, **documented(405, 429, 507)},
 )
 def predict(
     platform: PlatformOf,
@@ -182,7 +182,8 @@ def predict(
     given = data or image or file
     if given is None:
         raise InvalidRequest("data", "no file is given; send the image as the multipart field 'data'")
-    found = _predict(platform, segment, model, given, scale=scale if scale is not None else scale_in_query)
+    with seat(actor):
+        found = _predict(platform, segment, model, given, scale=scale if scale is not None else scale_in_query)
     if kind == _JSON:
         return Prediction(status="OK", predictions=_summary(model, found))
     mask = encode_mask(found.segmentation.mask, _colours(model))
@@ -193,7 +194,7 @@ def predict(
     return zip_answer(model.name, {"mask.png": mask, "overlay.png": painted, "classes.json": summary})
 
 
-@router.post("/models/{model_name}/train/", operation_id="v2_train")
+@router.post("/models/{model_name}/train/", operation_id="v2_train", responses=documented(405, 501, 507))
 def train(
     platform: PlatformOf, actor: ActorOf, model: ModelOf, arguments: Annotated[TrainArguments, Query()]
 ) -> Training:

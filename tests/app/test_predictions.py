@@ -1,6 +1,9 @@
 """Predictions that are answered at once, with the engine's own `segment` in this process."""
 
+import csv
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from sqlmodel import select
 from starlette.testclient import TestClient
 
 from axons.app.build import build_api
+from axons.app.services.predictions import predictions_csv
 from axons.app.tables import Job, Prediction, Upload
 from axons.data.storage import open_storage
 from axons.errors import SegmenterBusy
@@ -20,6 +24,8 @@ from tests.app.test_works import add_model
 from tests.app.uploads import send
 from tests.drawing import draw_disks
 from tests.serve.models import CPU, make_model
+
+FORMULAS = ("=", "+", "-", "@", "\t=", "\r=", "=cmd|' /C calc'!A", "=HYPERLINK(", "@SUM(", "+cmd|", "-2+3+cmd|", "=1+")
 
 
 def segment_here(image, model_uri, scale):
@@ -89,6 +95,14 @@ def test_a_name_that_is_a_formula_is_text_in_the_csv(client, project, predicted)
         lines = client.get(path).text.splitlines()
         assert lines[0] == "image,model,version,class,pixels,percent,area_um2"
         assert lines[1].startswith("'=cmd.png,random,1,background,")
+
+
+@pytest.mark.parametrize("start", FORMULAS)
+def test_no_cell_of_a_csv_begins_a_formula(platform, predicted, model, start):
+    row = platform.database.read(lambda session: session.get_one(Prediction, predicted["id"]))
+    table = predictions_csv([(row.model_copy(update={"name": f"{start}1+1"}), model)])
+    cells = [cell for line in csv.reader(io.StringIO(table)) for cell in line]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
 
 
 def test_areas_are_in_um2_where_the_pixel_size_is_known(platform, ana, client, model, image):
@@ -189,6 +203,34 @@ def test_a_shared_model_predicts_the_images_of_ones_own_project(platform, ben, c
 def test_a_deleted_prediction_is_in_the_trash(client, project, predicted):
     assert client.delete(f"/v1/predictions/{predicted['id']}").status_code == 204
     assert client.get(f"/v1/projects/{project.id}/predictions").json()["items"] == []
+
+
+def test_a_person_predicts_three_images_at_once_and_leaves_room_for_others(platform, ana, client, model, image):
+    busy, free = threading.Barrier(4), threading.Event()
+
+    def wait(pixels, model_uri, scale):
+        busy.wait(30)
+        free.wait(30)
+        return segment_here(pixels, model_uri, scale)
+
+    slow, form = client_of(platform, ana, wait), {"image_ids": [image.id]}
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(slow.post, f"/v1/models/{model.id}/predict", json=form) for _ in range(3)]
+        busy.wait(30)
+        refused = client.post(f"/v1/models/{model.id}/predict", json=form)
+        free.set()
+        assert [answer.result().status_code for answer in waiting] == [200] * 3
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+    assert refused.json()["detail"].startswith("3 predictions of yours are at work; try again in 5 seconds")
+    assert client.post(f"/v1/models/{model.id}/predict", json=form).status_code == 200
+
+
+def test_without_ray_nobody_starts_one_to_predict(platform, ana, model, image, monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", None)
+    answer = As(platform, ana).post(f"/v1/models/{model.id}/predict", json={"image_ids": [image.id]})
+    assert answer.status_code == 429
+    assert answer.json()["detail"].startswith("predictions are not ready")
 
 
 def test_without_a_segmenter_people_are_told_to_try_again(platform, ana, model, image, local_ray):

@@ -3,18 +3,23 @@
 import csv
 import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
 import numpy as np
 import PIL.Image
 import pyvips
+import ray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
+from ray.exceptions import RayActorError, RaySystemError
 from ray.serve.exceptions import RayServeException
 from sqlmodel import Session, col, select
 
@@ -45,6 +50,9 @@ _MAX_IMAGES = 500
 _MAX_BYTES_AT_ONCE = 64 << 20
 _OVERLAY_SIDE = 4096
 _TIMEOUT_S = 60.0
+_AT_ONCE_EACH = 3  # as on AI4EOSC
+_SEATS: Counter[str] = Counter()
+_SEATS_LOCK = Lock()
 
 # (image, model's address, scale) -> segmentation
 Segment = Callable[[np.ndarray, str, float | None], Segmentation]
@@ -132,16 +140,40 @@ def predict(
         key = new_key("projects")
         prediction = _draft_of_upload(platform, actor, asked, form, key)
         if prediction is not None:
-            _predict_at_once(platform, asked.model, segment, prediction, f"{key}/{WORKING}")
+            with seat(actor):
+                _predict_at_once(platform, asked.model, segment, prediction, f"{key}/{WORKING}")
             return [_add(platform, actor, asked, prediction)], None
     elif len(asked.images) == 1:
         image = asked.images[0]
         prediction = _draft(actor, asked, form, image=image, name=image.name, key=new_key("projects"))
         if not is_small(image, prediction.scale or 1.0, asked.max_pixels):
             return platform.database.write(lambda session: _queue(session, actor, asked, form))
-        _predict_at_once(platform, asked.model, segment, prediction, image.working_key)
+        with seat(actor):
+            _predict_at_once(platform, asked.model, segment, prediction, image.working_key)
         return [_add(platform, actor, asked, prediction)], None
     return platform.database.write(lambda session: _queue(session, actor, asked, form))
+
+
+@contextmanager
+def seat(actor: Actor) -> Iterator[None]:
+    """One of the few places that a person has in the queue for answers at once, so that the others find room.
+
+    Raises:
+        SegmenterBusy: all of them are taken.
+    """
+    with _SEATS_LOCK:
+        if _SEATS[actor.user_id] >= _AT_ONCE_EACH:
+            raise SegmenterBusy(
+                f"{_AT_ONCE_EACH} predictions of yours are at work; try again in {RETRY_AFTER_S} seconds, "
+                "or give many images at once as a job",
+                RETRY_AFTER_S,
+            )
+        _SEATS[actor.user_id] += 1
+    try:
+        yield
+    finally:
+        with _SEATS_LOCK:
+            _SEATS[actor.user_id] -= 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,14 +358,19 @@ def segment_by_serve(image: np.ndarray, model_uri: str, scale: float | None) -> 
     Raises:
         SegmenterBusy: it is full, not there yet, or too slow.
     """
+    if not ray.is_initialized():  # Ray Serve would start a cluster of its own on this machine, without a word
+        raise _not_ready()
     try:
         handle = serve.get_app_handle(APPLICATION)
         return ask_segmenter(handle, image, model_uri=model_uri, scale=scale)(_TIMEOUT_S)
-    except (RayServeException, TimeoutError) as error:
-        raise SegmenterBusy(
-            f"predictions are not ready or too slow at the moment; try again in {RETRY_AFTER_S} seconds",
-            RETRY_AFTER_S,
-        ) from error
+    except (RayServeException, RayActorError, RaySystemError, TimeoutError, ConnectionError) as error:
+        raise _not_ready() from error
+
+
+def _not_ready() -> SegmenterBusy:
+    return SegmenterBusy(
+        f"predictions are not ready or too slow at the moment; try again in {RETRY_AFTER_S} seconds", RETRY_AFTER_S
+    )
 
 
 def _asked(session: Session, actor: Actor, platform: Platform, model_id: str, form: PredictCreate) -> Asked:
