@@ -250,6 +250,17 @@ class Client:
         job: Job = self.create(f"projects/{_quoted(project_id)}/annotations:import", form)
         return job
 
+    def annotate(self, tile_id: str, annotation: Mapping[str, Any], *, base: int = 0) -> Json:
+        """Save the labels of a tile, as `axons.data.layers.to_json` writes them.
+
+        Args:
+            base: the revision that they change; the server refuses to overwrite a later one.
+        """
+        path = f"tiles/{_quoted(tile_id)}/annotation"
+        about = {"params": {"save_id": str(uuid4())}, "headers": {"If-Match": f'"{base}"'}}
+        saved: Json = self._send("PUT", path, json=dict(annotation), **about).json()
+        return saved
+
     def freeze(self, project_id: str, **form: Any) -> tuple[Json, Job]:
         """Begin to freeze a training set; the fields are those of the route."""
         made = self.create(f"projects/{_quoted(project_id)}/training-sets", _given(form))
@@ -279,6 +290,27 @@ class Client:
             job = self.wait_for(answer["job"]["id"], progress=progress)
             found = self.get(f"predictions/{job['target_id'] or found['id']}")
         return found
+
+    def evaluate(
+        self, model_id: str, training_set_id: str, *, split: str = "test", progress: Progress | None = None
+    ) -> Json:
+        """The scores of a model on a split of a training set."""
+        form = {"model_id": model_id, "training_set_id": training_set_id, "split": split}
+        made = self.create("evaluations", form)
+        self.wait_for(made["job_id"], progress=progress)
+        found: Json = self.get(f"evaluations/{made['id']}")
+        return found
+
+    def export_project(self, project_id: str, target: Path, *, progress: Progress | None = None) -> Path:
+        """Take a project along as one file."""
+        job = self.create(f"projects/{_quoted(project_id)}/export", {"format": "project"})
+        return self.fetch_export(job["id"], target, progress=progress)
+
+    def import_project(self, file: Path, *, progress: Progress | None = None) -> Job:
+        """Send a project that was exported elsewhere and begin to import it; its id is in the job's result."""
+        upload_id = self.upload(file, purpose="project", progress=progress)
+        job: Job = self.create("projects:import", {"upload_id": upload_id})
+        return job
 
     def fetch_export(self, job_id: str, target: Path, *, progress: Progress | None = None) -> Path:
         """Wait for an export and download what it made."""

@@ -25,6 +25,7 @@ def _many_lines(text: str) -> str:
     return text
 
 
+OneLine = Annotated[str, AfterValidator(_one_line)]
 _Line = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_one_line)]
 
 Name = Annotated[_Line, StringConstraints(min_length=1, max_length=120)]

@@ -7,6 +7,7 @@ import typer
 
 from axons.cli import output, server
 from axons.cli.output import JSON
+from axons.data.formats import ExportFormat, ImportFormat
 from axons.errors import AxonsError
 
 images = typer.Typer(no_args_is_help=True, help="Images of a project.")
@@ -132,7 +133,7 @@ def list_images(project: Project, as_json: Annotated[bool, JSON] = False) -> Non
 def import_annotations(
     project: Project,
     folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, help="Files named like the images.")],
-    kind: Annotated[str, typer.Option("--format", help="png, labeller, coco, cvat or labelme.")] = "png",
+    kind: Annotated[ImportFormat, typer.Option("--format", help="What the files are.")] = "png",
     wait: Annotated[bool, typer.Option(help="Wait until they are imported.")] = True,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -152,16 +153,20 @@ def import_annotations(
 def export(
     project: Project,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.zip", help="Where to write it.")],
-    kind: Annotated[str, typer.Option("--format", help="png, coco, cvat, labelme, labelstudio or labeller.")] = "png",
+    kind: Annotated[ExportFormat, typer.Option("--format", help="For which tools.")] = "png",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Write the labels of a project for other tools.
+    """Write the labels of a project for other tools; `axons project export` takes all of it along.
 
     Example:
 
       axons export nerve --format coco -o nerve.zip
     """
-    _export(project, kind, out, as_json)
+    with server.connected() as client, output.progress("packing") as progress:
+        found = server.find_project(client, project)
+        job = client.create(f"projects/{found['id']}/export", {"format": kind})
+        client.fetch_export(job["id"], out, progress=progress)
+    output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
 
 
 @projects.command("export")
@@ -170,13 +175,16 @@ def export_project(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.zip", help="Where to write it.")],
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Take a project along: images, labels, training sets and models in one file.
+    """Take a project along: images, newest labels, training sets and models in one file.
 
     Example:
 
       axons project export nerve -o nerve.zip
     """
-    _export(project, "project", out, as_json)
+    with server.connected() as client, output.progress("packing") as progress:
+        found = server.find_project(client, project)
+        client.export_project(found["id"], out, progress=progress)
+    output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
 
 
 @projects.command("import")
@@ -184,24 +192,15 @@ def import_project(
     file: Annotated[Path, typer.Argument(metavar="FILE.zip", exists=True, dir_okay=False)],
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Unpack a project that was taken along; training sets keep their hashes.
+    """Unpack a project that was taken along; it is yours then, and its training sets keep their hashes.
 
     Example:
 
       AXONS_URL=https://axons.example.org axons project import nerve.zip
     """
     with server.connected() as client, output.progress("sending") as progress:
-        upload_id = client.upload(file, purpose="project", progress=progress)
-        job = client.wait_for(client.create("projects:import", {"upload_id": upload_id})["id"], progress=progress)
+        job = client.wait_for(client.import_project(file, progress=progress)["id"], progress=progress)
     output.show(job, [job["reason"]], as_json=as_json)
-
-
-def _export(project: str, kind: str, out: Path, as_json: bool) -> None:
-    with server.connected() as client, output.progress("packing") as progress:
-        found = server.find_project(client, project)
-        job = client.create(f"projects/{found['id']}/export", {"format": kind})
-        client.fetch_export(job["id"], out, progress=progress)
-    output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
 
 
 def _files(sources: list[str]) -> list[Path]:

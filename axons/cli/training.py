@@ -242,10 +242,7 @@ def evaluate(
             scored: dict[str, Any] = score_folder(client, found, images, masks, progress)
         else:
             chosen = server.find_numbered(client, "training-sets", str(training_set))
-            form = {"model_id": found["id"], "training_set_id": chosen["id"], "split": split}
-            made = client.create("evaluations", form)
-            client.wait_for(made["job_id"], progress=progress)
-            scored = client.get(f"evaluations/{made['id']}")
+            scored = client.evaluate(found["id"], chosen["id"], split=split, progress=progress)
     output.show(scored, _scores({"splits": {split: scored["scores"]}}), as_json=as_json)
 
 

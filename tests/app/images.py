@@ -86,7 +86,8 @@ def run_job(platform: Platform, job_id: str) -> tuple[list[dict[str, Any]], str]
     kind = kind_of(kind_name(job))
     request = platform.database.read(lambda session: kind.prepare(platform, session, session.get_one(Job, job_id)))
     rows = list(kind.work(request))
-    platform.database.write(lambda session: commit(session, job_id, rows))
+    told = [row for row in rows if row.keys() != {"progress"}]
+    platform.database.write(lambda session: commit(session, job_id, told))
 
     def finish(session: Session) -> str:
         found = session.get_one(Job, job_id)

@@ -75,6 +75,7 @@ TABLE: dict[str, str] = {
     # projects
     "POST /v1/projects": SIGNED_IN,
     "GET /v1/projects": SIGNED_IN,
+    "POST /v1/projects:import": "ayhhhhh",  # the upload is the owner's
     "GET /v1/projects/{project_id}": MEMBERS,
     "PATCH /v1/projects/{project_id}": MEMBERS,
     "DELETE /v1/projects/{project_id}": MEMBERS,
@@ -100,9 +101,11 @@ TABLE: dict[str, str] = {
     "DELETE /v1/images/{image_id}": MEMBERS,
     "GET /v1/images/{image_id}/view": MEMBERS,
     "GET /v1/images/{image_id}/thumbnail": MEMBERS,
+    "GET /v1/images/{image_id}/original": "ahhhhhh",  # it was not kept
     "GET /v1/projects/{project_id}/tilings": MEMBERS,
     "POST /v1/projects/{project_id}/tilings": MEMBERS,
     "GET /v1/projects/{project_id}/tiles": MEMBERS,
+    "POST /v1/projects/{project_id}/tiles:assign": MEMBERS,
     "GET /v1/projects/{project_id}/queue/next": MEMBERS,
     "GET /v1/tiles/{tile_id}": MEMBERS,
     "GET /v1/tiles/{tile_id}/image": MEMBERS,
@@ -199,9 +202,11 @@ BODIES: dict[str, Any] = {
     "POST /v1/projects/{project_id}/images": {"uploads": ["{upload_id}"]},
     "PATCH /v1/images/{image_id}": {"name": "x"},
     "POST /v1/projects/{project_id}/tilings": {"tile": 128},
+    "POST /v1/projects/{project_id}/tiles:assign": {"tile_ids": ["{tile_id}"], "user_id": "{user_id}"},
     "PUT /v1/tiles/{tile_id}/annotation": LABELS,
     "POST /v1/projects/{project_id}/annotations:import": {"uploads": ["{upload_id}"]},
     "POST /v1/projects/{project_id}/export": {},
+    "POST /v1/projects:import": {"upload_id": "{upload_id}"},
     "POST /v1/uploads": {"name": "a.png", "num_bytes": 4, "project_id": "{project_id}"},
     "POST /v1/projects/{project_id}/training-sets": {},
     "POST /v1/runs": {"training_set_id": "{training_set_id}"},

@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -16,6 +16,7 @@ from axons.app.services.annotation_files import ExportRequest, file_stem
 from axons.app.services.label_classes import classes_of
 from axons.app.services.tilings import current_tiling
 from axons.app.tables import Image, Job, Project, Revision, Tile
+from axons.data.formats import ExportFormat
 from axons.data.label_files import PlacedLabels, coco_annotations, mosaic
 from axons.data.pictures import encode_mask
 from axons.data.pipelines import stream
@@ -62,7 +63,7 @@ class ExportWork(Row):
     storage_uri: str
     key: str
     project: str
-    format: Literal["png", "coco"]
+    format: ExportFormat
     with_images: bool
     classes: list[ExportClass]
     images: list[ExportImage]

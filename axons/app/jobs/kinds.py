@@ -13,12 +13,14 @@ from axons.app.tables import Job
 _MODULES = {
     "import": "axons.app.jobs.import_images",
     "import annotations": "axons.app.jobs.import_annotations",
+    "import project": "axons.app.jobs.import_project",
     "tile": "axons.app.jobs.tile",
     "freeze": "axons.app.jobs.freeze",
     "evaluate": "axons.app.jobs.evaluate",
     "predict": "axons.app.jobs.predict",
     "export": "axons.app.jobs.export",
     "export set": "axons.app.jobs.export_set",
+    "export project": "axons.app.jobs.export_project",
     "cleanup": "axons.app.jobs.cleanup",
 }
 
@@ -34,8 +36,10 @@ class Kind(Protocol):
 
 def kind_name(job: Job) -> str:
     """The name under which the module of a job is found."""
-    if job.kind == "import" and job.request.get("purpose") == "annotations":
-        return "import annotations"
+    if job.kind == "import" and job.request.get("purpose") in ("annotations", "project"):
+        return f"import {job.request['purpose']}"
+    if job.kind == "export" and job.request.get("format") == "project":
+        return "export project"
     if job.kind == "export" and "training_set_id" in job.request:
         return "export set"
     return job.kind

@@ -25,7 +25,7 @@ def import_annotations(platform: PlatformOf, actor: ActorOf, project_id: Id, for
 
 @router.post("/projects/{project_id}/export", status_code=202, operation_id="export_labels")
 def export_labels(platform: PlatformOf, actor: ActorOf, project_id: Id, form: ExportCreate) -> JobPublic:
-    """Make a ZIP of all labels as a job; `GET /jobs/{job_id}/file` has it for a day."""
+    """Make a ZIP of all labels, or of the whole project, as a job; `GET /jobs/{job_id}/file` has it for a day."""
     return platform.database.write(
         lambda session: public_jobs(session, [annotation_files.start_export(session, actor, project_id, form)])[0]
     )

@@ -6,10 +6,12 @@ from fastapi import APIRouter, Path, Query, Response
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.services import label_classes, projects
+from axons.app.services import label_classes, projects, travel
 from axons.app.services.access import get_project
+from axons.app.services.jobs import JobPublic, public_jobs
 from axons.app.services.label_classes import ClassCreate, ClassUpdate
 from axons.app.services.projects import ClassPublic, ProjectCreate, ProjectDetail, ProjectPublic, ProjectUpdate
+from axons.app.services.travel import ProjectImport
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 
@@ -47,6 +49,14 @@ def list_projects(
         return Page(items=[projects.public(session, actor, project) for project in rows], next=following)
 
     return platform.database.read(answer)
+
+
+@router.post(":import", status_code=202, operation_id="import_project")
+def import_project(platform: PlatformOf, actor: ActorOf, form: ProjectImport) -> JobPublic:
+    """Unpack a project that was exported elsewhere, as a job; it is yours, and its training sets keep their hashes."""
+    return platform.database.write(
+        lambda session: public_jobs(session, [travel.start_project_import(session, actor, platform, form)])[0]
+    )
 
 
 @router.get("/{project_id}", operation_id="get_project")

@@ -14,15 +14,14 @@ from axons.app.services.annotations import PackedLabels, add_revision
 from axons.app.services.jobs import add_job
 from axons.app.services.label_classes import classes_of
 from axons.app.services.tilings import check_no_other_tiling, current_tiling
+from axons.app.services.travel import start_project_export
 from axons.app.services.uploads import use_uploads
 from axons.app.tables import FINAL_STATES, Image, Job, Project, Revision, Tile
 from axons.app.texts import Colour, Identifier
+from axons.data.formats import ExportFormat, ImportFormat
 from axons.data.importing import TileLabels
 from axons.data.masks import Coding, ColourCoding, GreyCoding, parse_colour
 from axons.errors import Conflict, InvalidRequest, NotFound
-
-ImportFormat = Literal["png", "coco"]
-ExportFormat = Literal["png", "coco"]
 
 
 class AnnotationImportCreate(BaseModel):
@@ -52,12 +51,12 @@ class AnnotationImportRequest(BaseModel):
 
 
 class ExportCreate(BaseModel):
-    """What to export."""
+    """What to export: labels for other tools, or the whole project to import it elsewhere."""
 
     model_config = ConfigDict(extra="forbid")
 
-    format: ExportFormat = "png"
-    with_images: bool = Field(False, description="Also the working images, as TIFF.")
+    format: Literal[ExportFormat, "project"] = "png"
+    with_images: bool = Field(False, description="Also the working images, as TIFF; a project always has them.")
 
 
 class ExportRequest(BaseModel):
@@ -93,7 +92,9 @@ def start_annotation_import(session: Session, actor: Actor, project_id: str, for
 
 
 def start_export(session: Session, actor: Actor, project_id: str, form: ExportCreate) -> Job:
-    """Put an export of all labels into the queue."""
+    """Put an export of all labels, or of the whole project, into the queue."""
+    if form.format == "project":
+        return start_project_export(session, actor, project_id)
     project = get_project(session, actor, project_id)
     return add_job(session, actor, "export", project, request=ExportRequest(**form.model_dump()).model_dump())
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from axons.app.policy import Actor
 from axons.app.services import tiles
 from axons.app.services.label_classes import classes_of
 from axons.app.tables import Revision, Tile, User, new_id, now
+from axons.data.importing import Tile as MeasuredTile
 from axons.data.layers import (
     IGNORED,
     SEE_THROUGH,
@@ -258,13 +260,17 @@ def check_fits(session: Session, tile: Tile, labels: Labels) -> None:
     Raises:
         AnnotationRefused: another size, or a value that is no class.
     """
+    check_labels(labels, tile, {row.index for row in classes_of(session, tile.project_id)})
+
+
+def check_labels(labels: Labels, tile: Tile | MeasuredTile, class_indices: Set[int]) -> None:
+    """See `check_fits`; without a session."""
     height, width = labels.annotation.height, labels.annotation.width
     if (height, width) != (tile.height, tile.width):
         raise AnnotationRefused(
             f"annotation is for {height} x {width} px but the tile has {tile.height} x {tile.width} px; reload the tile"
         )
-    known = {row.index for row in classes_of(session, tile.project_id)}
-    if unknown := sorted(labels.values - known - _NO_CLASSES):
+    if unknown := sorted(labels.values - class_indices - _NO_CLASSES):
         raise AnnotationRefused(f"annotation has class index {unknown[0]}, which the project lacks; add the class")
 
 

@@ -119,8 +119,7 @@ def create_project(session: Session, actor: Actor, form: ProjectCreate, *, keeps
         NotFound: the actor is not in the classroom.
         Conflict: two classes share a name.
     """
-    require(actor, "project.create")
-    _check_classrooms(session, actor, form.classroom_id)
+    check_may_create(session, actor, form.classroom_id)
     keeps = keeps_originals if form.keeps_originals is None else form.keeps_originals
     fields = form.model_dump(exclude={"classes", "keeps_originals"})
     project = Project(**fields, owner_id=actor.user_id, keeps_originals=keeps)
@@ -130,6 +129,29 @@ def create_project(session: Session, actor: Actor, form: ProjectCreate, *, keeps
     session.add(Tiling(project_id=project.id, tile=project.tile, created_by=actor.user_id))
     audit.record(session, actor, "project.create", "project", project.id, name=project.name)
     return project
+
+
+def check_may_create(session: Session, actor: Actor, classroom_id: str | None) -> None:
+    """Refuse a new project, in a classroom or outside.
+
+    Raises:
+        NotAllowed: the role, or an educator of the actor's, does not allow it.
+        NotFound: the actor is not in the classroom.
+    """
+    require(actor, "project.create")
+    if actor.is_administrator:
+        return
+    asked = (
+        select(Classroom)
+        .join(Membership, col(Membership.classroom_id) == Classroom.id)
+        .where(col(Membership.user_id) == actor.user_id, col(Classroom.archived_at).is_(None))
+    )
+    classrooms = {classroom.id: classroom for classroom in session.exec(asked)}
+    if classroom_id is not None and classroom_id not in classrooms:
+        raise NotFound(f"there is no classroom {classroom_id!r}; look at the list of your classrooms")
+    for classroom in classrooms.values():
+        if not is_switched_on(session, actor, classroom.id, "may_create_projects"):
+            raise NotAllowed(f"students of {classroom.name!r} do not create projects of their own; ask your educator")
 
 
 def list_projects(
@@ -196,22 +218,6 @@ def stored_bytes(session: Session, project_id: str) -> int:
     """Bytes of the images of a project; copies of a project share theirs, and each counts them."""
     total = select(func.coalesce(func.sum(Image.stored_bytes), 0)).where(col(Image.project_id) == project_id)
     return int(session.exec(total).one())
-
-
-def _check_classrooms(session: Session, actor: Actor, classroom_id: str | None) -> None:
-    if actor.is_administrator:
-        return
-    asked = (
-        select(Classroom)
-        .join(Membership, col(Membership.classroom_id) == Classroom.id)
-        .where(col(Membership.user_id) == actor.user_id, col(Classroom.archived_at).is_(None))
-    )
-    classrooms = {classroom.id: classroom for classroom in session.exec(asked)}
-    if classroom_id is not None and classroom_id not in classrooms:
-        raise NotFound(f"there is no classroom {classroom_id!r}; look at the list of your classrooms")
-    for classroom in classrooms.values():
-        if not is_switched_on(session, actor, classroom.id, "may_create_projects"):
-            raise NotAllowed(f"students of {classroom.name!r} do not create projects of their own; ask your educator")
 
 
 def _public_fields(session: Session, actor: Actor, project: Project) -> dict[str, Any]:

@@ -216,17 +216,22 @@ def abort_upload(platform: Platform, actor: Actor, upload_id: str) -> None:
     _forget(platform, platform.database.write(expire))
 
 
-def use_uploads(session: Session, actor: Actor, upload_ids: list[str], project: Project, purpose: Purpose) -> None:
+def use_uploads(
+    session: Session, actor: Actor, upload_ids: list[str], project: Project | None, purpose: Purpose
+) -> None:
     """Give complete uploads to a job that is being added; they stay until `release_uploads`.
 
+    Args:
+        project: that they belong to; None for a whole project that is on its way in.
     Raises:
         Conflict: one is not complete, or another job has it.
         InvalidRequest: one is for something else.
     """
     for upload_id in upload_ids:
         upload = get_upload(session, actor, upload_id)
-        if (upload.project_id, upload.purpose) != (project.id, purpose):
-            raise InvalidRequest("uploads", f"upload {upload_id!r} is not for {purpose} of this project; send it again")
+        if (upload.project_id, upload.purpose) != (project.id if project else None, purpose):
+            whose = f"{purpose} of this project" if project else "a whole project"
+            raise InvalidRequest("uploads", f"upload {upload_id!r} is not for {whose}; send it again")
         if upload.state != "complete":
             waits = "is not complete" if upload.state == "open" else "is used by another job"
             raise Conflict(f"upload {upload_id!r} {waits}; wait until it is, or begin another")
@@ -289,15 +294,26 @@ def check_limits(session: Session, settings: Settings, project: Project, num_byt
     of_project = limit_of(session, project, "max_project_bytes", settings.max_project_bytes)
     if in_project > of_project:
         raise _limit(f"project {project.name!r}", in_project, of_project)
-    of_owner = (
-        select(func.coalesce(func.sum(Image.stored_bytes), 0))
-        .join(Project, col(Image.project_id) == Project.id)
-        .where(col(Project.owner_id) == project.owner_id)
-    )
-    of_person = int(session.exec(of_owner).one()) + planned
+    of_person = _bytes_of(session, project.owner_id) + planned
     of_user = limit_of(session, project, "max_user_bytes", settings.max_user_bytes)
     if of_person > of_user:
         raise _limit("the projects of its owner", of_person, of_user)
+
+
+def room_of(session: Session, settings: Settings, user_id: str) -> int:
+    """Bytes that a further project of a person may have, outside any classroom."""
+    return max(0, min(settings.max_project_bytes, settings.max_user_bytes - _bytes_of(session, user_id)))
+
+
+def check_room(session: Session, settings: Settings, user_id: str, num_bytes: int) -> None:
+    """Refuse a whole project for which a person has no room.
+
+    Raises:
+        LimitReached: with the limit.
+    """
+    room = room_of(session, settings, user_id)
+    if num_bytes > room:
+        raise _limit("the new project", num_bytes, room)
 
 
 @contextmanager
@@ -307,6 +323,16 @@ def incoming_folder(settings: Settings) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         yield Path(folder)
+
+
+def _bytes_of(session: Session, user_id: str) -> int:
+    """Bytes of the images in all projects of a person."""
+    total = (
+        select(func.coalesce(func.sum(Image.stored_bytes), 0))
+        .join(Project, col(Image.project_id) == Project.id)
+        .where(col(Project.owner_id) == user_id)
+    )
+    return int(session.exec(total).one())
 
 
 def _limit(whose: str, num_bytes: int, limit: float) -> LimitReached:

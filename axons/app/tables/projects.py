@@ -57,6 +57,7 @@ class Image(SQLModel, table=True):
     """An imported image; the fields up to `notices` are those of `importing.ImportedImage`.
 
     Args:
+        source_id: the id by which training sets know it, where it came with its project from another platform.
         working_key, sheet_key, original_key: in storage; copies of a project share them.
         split: set by a person for all training sets; None lets the draw decide.
     """
@@ -65,6 +66,7 @@ class Image(SQLModel, table=True):
 
     id: str = Field(default_factory=new_id, primary_key=True)
     project_id: str = Field(foreign_key="project.id")
+    source_id: str | None = None
     name: str = Field(max_length=255)
     sha256: str = Field(index=True)
     num_bytes: int = Field(sa_type=BigInteger)

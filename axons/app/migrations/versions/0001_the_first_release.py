@@ -259,6 +259,7 @@ def upgrade() -> None:
         "image",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("source_id", sa.String(), nullable=True),
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("num_bytes", sa.BigInteger(), nullable=False),
