@@ -33,9 +33,9 @@ test: $(VENV)/.ready
 
 faults: $(VENV)/.ready
 ifdef FAST
-	$(BIN)/python -m pytest -m slow tests/data tests/faults tests/app -k "(not five_kills or 0) and not machine_of_its_own"
+	$(BIN)/python -m pytest -m slow tests -k "(not five_kills or 0) and not machine_of_its_own"
 else
-	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/app tests/data/test_hostile_images.py \
+	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/app tests/test_demo.py tests/data/test_hostile_images.py \
 	  tests/data/test_decoding.py tests/data/test_archives.py tests/model/test_files.py --faults-report docs/faults.md
 endif
 

@@ -73,6 +73,7 @@ def test_the_demo_leaves_nothing_temporary(sample):
     assert not [key for key in keys if key.startswith("tmp/") or "/ray/" in key]
 
 
+@pytest.mark.slow
 def test_the_demo_learns_from_a_folder_and_holds_out_what_it_is_told(tmp_path):
     folder = write_pairs(tmp_path / "disks")
     finished = axons(

@@ -96,6 +96,7 @@ def _check(run: RunFolder, status: Status, undisturbed: RunFolder) -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_worker_driver_and_all_of_ray_are_killed_and_the_run_ends_complete(tmp_path, undisturbed):
     run = make_run(tmp_path, **SETTINGS)
     status = train_through(run, [kill_worker, kill_driver, kill_ray], tmp_path / "log", random.Random(1))
@@ -125,6 +126,7 @@ def test_five_kills_in_one_run(tmp_path, undisturbed, seed, record_property):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_cancelling_frees_the_processes_within_ten_seconds(tmp_path, record_property):
     run = make_run(tmp_path, epochs=10_000)
     driver = start_training(run, tmp_path / "log")
