@@ -1,7 +1,6 @@
 """Freezing: chosen images with their newest annotations become a training set in storage."""
 
 import fnmatch
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from sqlmodel import Session, col, select
 
+from axons.app.jobs.grouping import groups_of
 from axons.app.platform import Platform
 from axons.app.services.training_sets import TrainingSetCreate
 from axons.app.tables import Image, Job, LabelClass, Revision, Tile, Tiling, TrainingSet
@@ -107,10 +107,11 @@ def freeze_request(platform: Platform, session: Session, row: TrainingSet) -> Fr
         raise TrainingSetRefused("no image fits the choices; look at the names, and at what is left out")
     tiles = _tiles(session, row.project_id, [image.id for image in images], form)
     mapping = _mapping(classes)
+    groups = _groups(images, form)
     return FreezeRequest(
         name=row.name,
         classes=[engine.LabelClass(name=found.name, colour=found.colour) for found in classes],
-        images=[_chosen(platform, image, tiles[image.id], form, mapping) for image in images],
+        images=[_chosen(platform, image, tiles[image.id], groups[image.id], mapping) for image in images],
         fractions=form.fractions,
         seed=form.seed,
         scale=form.scale,
@@ -182,7 +183,7 @@ def _chosen(
     platform: Platform,
     image: Image,
     tiles: Sequence[tuple[Tile, Revision]],
-    form: TrainingSetCreate,
+    group: str | None,
     mapping: np.ndarray | None,
 ) -> ChosenImage:
     fields = image.model_dump(
@@ -193,7 +194,7 @@ def _chosen(
             **fields,
             "image_id": _known_as(image),
             "working_uri": platform.uri(image.working_key),
-            "group": _group(image, form),
+            "group": group,
             "tiles": [_chosen_tile(tile, revision, mapping) for tile, revision in tiles],
         }
     )
@@ -221,10 +222,9 @@ def _chosen_tile(tile: Tile, revision: Revision, mapping: np.ndarray | None) -> 
     )
 
 
-def _group(image: Image, form: TrainingSetCreate) -> str | None:
+def _groups(images: Sequence[Image], form: TrainingSetCreate) -> dict[str, str | None]:
+    """The group of each image by its id."""
     if form.group is None:
-        return image.group
-    found = re.search(form.group, image.name)
-    if found is None:
-        raise TrainingSetRefused(f"the group {form.group!r} is not in the name {image.name!r}; each image needs one")
-    return found[1] if found.groups() else found[0]
+        return {image.id: image.group for image in images}
+    found = groups_of([image.name for image in images], form.group)
+    return {image.id: group for image, group in zip(images, found, strict=True)}
