@@ -1,5 +1,6 @@
 """The `axons` application of Ray Serve: one replica that owns the database, answers REST and starts jobs."""
 
+import gc
 from contextlib import ExitStack
 from typing import Any
 
@@ -54,6 +55,9 @@ class Application:
         self._opened.callback(dispatcher.stop)
         if self._with_sample:
             start_sample(self._platform)
+        # Several hundred MB of code and tables that stay: each look through them would hold up every answer.
+        gc.collect()
+        gc.freeze()
         return app
 
     def __del__(self) -> None:
@@ -79,8 +83,8 @@ def deploy(settings: Settings, *, on_node: str | None, with_sample: bool) -> Non
 
 
 @ray.remote(num_cpus=0, max_calls=1)
-def start_segmenter(gpu_share: float) -> None:
+def start_segmenter(gpu_share: float, warm: list[str]) -> None:
     """Start the application that predicts, from a process of its own: it imports torch, and then ends."""
     from axons.app.prediction_service import deploy_prediction_service
 
-    deploy_prediction_service(gpu_share)
+    deploy_prediction_service(gpu_share, warm)

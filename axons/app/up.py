@@ -21,17 +21,20 @@ from urllib.parse import quote
 import psutil
 from pydantic import SecretStr
 from rich.console import Console
+from sqlmodel import Session, col, select
 
 from axons.app import local_ray
 from axons.app.database import Database, sqlite_taken
 from axons.app.migrate import migrate
 from axons.app.services import users
 from axons.app.settings import Settings
+from axons.app.tables import Model
 from axons.errors import AxonsError, DatabaseTaken
 
 SECRET_FILE = "secret"
 
 _LOOK_EVERY_S = 1.0
+_WARM = 2  # models; each is some 100 MB
 _RAY_PROCESSES = ("gcs_server", "raylet")
 
 
@@ -94,10 +97,10 @@ def up(
         _end_leftovers(settings, options, console)
         _refuse_taken_port(options)
         with _step(console, "Preparing the database"), _alone_with(settings):
-            code = _prepare_database(settings)
+            code, warm = _prepare_database(settings)
         with _ray(options, settings, console) as dashboard:
             with _step(console, "Starting the platform"):
-                _deploy(options, settings, with_sample=options.with_sample)
+                _deploy(options, settings, warm)
             is_ready(_running(settings, code, dashboard, time.monotonic() - began))
             was_asked = _wait(stop, is_own=options.address is None)
             console.print("Stopping …" if was_asked else "! Ray has died; starting again", highlight=False)
@@ -262,17 +265,24 @@ def _alone_with(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _prepare_database(settings: Settings) -> str:
+def _prepare_database(settings: Settings) -> tuple[str, list[str]]:
     """Migrate, make the administrator if there is none, and close the file again, for it belongs to the replica.
 
-    Returns a sign-in code.
+    Returns a sign-in code, and the addresses of the models to be warm from the beginning.
     """
     migrate(settings.database)
     database = Database(settings.database)
     try:
-        return database.write(lambda session: users.ensure_administrator(session)[1])
+        code = database.write(lambda session: users.ensure_administrator(session)[1])
+        return code, [f"{settings.storage}/{key}" for key in database.read(_keys_to_warm)]
     finally:
         database.close()
+
+
+def _keys_to_warm(session: Session) -> list[str]:
+    """The newest models in use: whoever predicts first with one of them shall not wait for it."""
+    in_use = (col(Model.is_promoted), col(Model.deleted_at).is_(None))
+    return list(session.exec(select(Model.key).where(*in_use).order_by(col(Model.created_at).desc()).limit(_WARM)))
 
 
 @contextmanager
@@ -295,7 +305,7 @@ def _ray(options: UpOptions, settings: Settings, console: Console) -> Iterator[s
         _end_leftovers(settings, options, Console(quiet=True))
 
 
-def _deploy(options: UpOptions, settings: Settings, *, with_sample: bool) -> None:
+def _deploy(options: UpOptions, settings: Settings, warm: list[str]) -> None:
     import ray
     from ray import serve
 
@@ -305,8 +315,8 @@ def _deploy(options: UpOptions, settings: Settings, *, with_sample: bool) -> Non
     serve.start(proxy_location="HeadOnly", http_options={"host": options.host, "port": options.port})
     # The database's file is here, so its one process is too.
     on_node = ray.util.get_node_ip_address() if settings.database_url is None else None
-    deployment.start_segmenter.remote(settings.segmenter_gpu_share)
-    deployment.deploy(settings, on_node=on_node, with_sample=with_sample)
+    deployment.start_segmenter.remote(settings.segmenter_gpu_share, warm)
+    deployment.deploy(settings, on_node=on_node, with_sample=options.with_sample)
 
 
 def _running(settings: Settings, code: str, dashboard: str | None, seconds: float) -> Running:

@@ -1,6 +1,7 @@
 """The `segmenter` application of Ray Serve: warm models, joined batches, a bounded queue."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +21,8 @@ from axons.model.devices import num_cores
 from axons.serve.listening import listen_inside_cluster
 from axons.serve.predictor import Predictor, Segmentation, load_predictor, segment
 
+_LOG = logging.getLogger("axons.segmenter")
+
 APPLICATION = "segmenter"
 RETRY_AFTER_S = 5
 
@@ -34,6 +37,7 @@ class SegmenterSettings(Row):
         num_cpus: logical CPUs that Ray reserves for a replica.
         threads: of a replica on a CPU; by default all cores.
         max_queued: requests that may wait before further ones are turned away.
+        warm: addresses of models that a replica loads and tries before it takes requests.
     """
 
     num_replicas: int = Field(1, ge=1)
@@ -42,18 +46,21 @@ class SegmenterSettings(Row):
     threads: int | None = None
     max_ongoing: int = Field(4, ge=1)
     max_queued: int = Field(64, ge=1)
+    warm: list[str] = Field([], max_length=_MODELS)
 
 
 @serve.deployment
 class Segmenter:
     """Predicts images with any model, which the multiplexed model id names by its address."""
 
-    def __init__(self, settings: SegmenterSettings) -> None:
+    async def __init__(self, settings: SegmenterSettings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         listen_inside_cluster()
         self._device = torch.device("cuda" if settings.gpu_share > 0 else "cpu")
         self._threads = settings.threads or num_cores()
         # Of its own: in the common pool every thread may hold a request that waits for this very pass.
         self._forwarding = ThreadPoolExecutor(1, thread_name_prefix="forward")
+        for model_uri in settings.warm:
+            await self._warm(model_uri)
 
     async def segment(self, image: np.ndarray, scale: float | None = None) -> Segmentation:
         """See `predictor.segment`."""
@@ -62,6 +69,15 @@ class Segmenter:
             predictor = self._joined(predictor)
         # In a thread, so that health checks and other requests are answered meanwhile.
         return await asyncio.to_thread(segment, image, predictor, scale=scale)
+
+    async def _warm(self, model_uri: str) -> None:
+        """Load a model and predict once; one that cannot be used is no reason to keep the others waiting."""
+        try:
+            predictor = await self._predictor(model_uri)
+            blank = np.zeros((predictor.card.window, predictor.card.window, predictor.card.channels), np.uint8)
+            await asyncio.to_thread(segment, blank, predictor)
+        except AxonsError as error:
+            _LOG.warning("the model %s is not warm: %s", model_uri, error)
 
     @serve.multiplexed(max_num_models_per_replica=_MODELS)  # type: ignore[untyped-decorator]
     async def _predictor(self, model_uri: str) -> Predictor:

@@ -13,8 +13,13 @@ import psutil
 import pytest
 
 from axons.app import local_ray
+from axons.app.tables import now
+from axons.app.up import _keys_to_warm
+from tests.app.images import add_project
 from tests.app.installation import AXONS, command, environment, install
+from tests.app.test_works import add_model
 from tests.conftest import free_port
+from tests.serve.models import make_model
 
 READY_S = 25
 IDLE_MEMORY = 3 << 30
@@ -158,6 +163,16 @@ def test_ctrl_c_stops_everything_and_the_exit_code_is_0(up):
     assert up.stop() == 0
     assert up.processes() == []
     assert "Traceback" not in up.log.read_text()
+
+
+def test_the_newest_models_in_use_are_warm_from_the_start(platform, ana):
+    keys = [f"models/{number}" for number in range(4)]
+    make_model(platform.uri(keys[0]))
+    for key in keys[1:]:
+        platform.storage.write(f"{key}/model.json", platform.storage.read(f"{keys[0]}/model.json"))
+    for key in keys:
+        add_model(platform, ana, add_project(platform, ana), key, is_promoted=key != keys[2], created_at=now())
+    assert platform.database.read(_keys_to_warm) == [keys[3], keys[1]]
 
 
 def test_the_session_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):

@@ -85,6 +85,16 @@ def test_a_warm_model_answers_without_its_files(handle, tmp_path):
     assert np.array_equal(ask(handle, DISKS, uri).mask, first.mask)
 
 
+def test_a_replica_is_ready_only_when_its_models_are_warm(local_ray, handle, tmp_path):
+    uri = make_model(tmp_path / "model", seed=4)
+    settings = SegmenterSettings(warm=[str(tmp_path / "nothing"), uri])
+    deployment = Segmenter.options(ray_actor_options={"num_cpus": 0.1})
+    warm = serve.run(deployment.bind(settings), name="warm", route_prefix=None)
+    shutil.rmtree(uri)
+    assert ask(warm, DISKS, uri).mask.shape == (150, 170)
+    serve.delete("warm")
+
+
 def test_what_was_done_to_the_image_is_told(handle, model_uris):
     answer = ask(handle, np.repeat(DISKS, 3, axis=2), model_uris[0])
     assert answer.notices == ["the model expects grey images: the mean of the three colours was taken"]
