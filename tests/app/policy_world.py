@@ -67,9 +67,9 @@ class World:
     people: dict[str, Actor]
 
 
-def make_world(folder: Path) -> World:
+def make_world(folder: Path, database_url: str | None = None) -> World:
     """Everything in class 4b belongs to the owner; the outsider and the other teacher are in class 4c."""
-    settings = Settings(data=folder)
+    settings = Settings(data=folder, database_url=database_url)
     migrate(settings.database)
     platform = Platform(settings=settings, database=Database(settings.database), storage=open_storage(settings.storage))
     people = {

@@ -1,0 +1,156 @@
+"""REST under values that break other servers: each is refused or taken, none is a fault of ours (R28)."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from starlette.testclient import TestClient
+
+from axons.app.database import Database
+from axons.app.platform import Platform
+from axons.app.settings import Settings
+from axons.data.storage import open_storage
+from tests.app.policy_world import World, client_of, make_world
+from tests.app.postgres import postgres  # noqa: F401 (fixture)
+from tests.app.test_policy import BODIES, CONTENT, HEADERS, QUERIES, TABLE, _filled
+from tests.app.test_predictions import segment_here
+
+DEEP = 5_000
+VALUES: list[Any] = [
+    "a\0b",
+    "\ud800",
+    "\U0010ffff" * 400,
+    "",
+    "x" * 70_000,
+    -1,
+    2**31,
+    2**63,
+    10**400,
+    1e308,
+    math.nan,
+    math.inf,
+    None,
+    True,
+    [],
+    {},
+    [["a\0b"]],
+    {"a\0b": "\ud800"},
+]
+RAW_BODIES = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"\xff\xfe",
+    b'{"name": "\xff"}',
+    b'{"name": "a", "name": 7}',
+    b"[" * DEEP,
+    b'{"a":' * DEEP,
+    b"[" * DEEP + b"]" * DEEP,
+    b'{"num_bytes": 1' + b"0" * 5000 + b"}",
+    b"\x1f\x8b\x08\0\0\0\0\0",
+]
+CONTENT_TYPES = [None, "", "text/plain", "application/xml", "application/json; charset=utf-16", "multipart/form-data"]
+NUMBERS = ["-1", "0", str(2**31), str(2**63), "1" * 5000]
+IN_A_PATH = ["%00", "a%00b", "%ED%A0%80", "%FF", "..", "%2e%2e%2fetc", "%20", *NUMBERS]
+IN_A_QUERY = ["", "a%00b", "%ED%A0%80", "%FF", "nan", "%5B%5D", *NUMBERS]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, request) -> Iterator[World]:
+    """On the database that a test asks for; all its requests go to the same rows."""
+    url = request.getfixturevalue("postgres").fresh_database() if request.param == "postgresql" else None
+    folder = tmp_path_factory.mktemp("world")
+    world = make_world(folder, url)
+    settings = Settings(data=folder, database_url=url)
+    world.api.state.platform = Platform(
+        settings=settings, database=Database(settings.database), storage=open_storage(settings.storage)
+    )
+    world.api.state.segment = segment_here
+    yield world
+    world.api.state.platform.database.close()
+
+
+both_databases = pytest.mark.parametrize(
+    "world", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True, scope="module"
+)
+
+
+class Sender:
+    """Sends requests as the administrator, and keeps those that were answered as a fault of ours."""
+
+    def __init__(self, world: World, client: TestClient) -> None:
+        self._ids, self._client = world.ids, client
+        self.num_sent = 0
+        self.faults: list[str] = []
+
+    def filled(self, template: Any) -> Any:
+        return _filled(template, self._ids)
+
+    def send(self, route: str, *, path: str | None = None, query: str = "", **request: Any) -> None:
+        """The request of a route as the tests of the policy have it, with something else in its place."""
+        method, known = route.split(" ")
+        usual = urlencode(self.filled(QUERIES.get(route)) or {}, doseq=True)
+        address = f"/api{path or self.filled(known)}?{usual}{query}"
+        request.setdefault("content", json.dumps(self.filled(BODIES.get(route))))
+        headers = HEADERS.get(route, {}) | request.pop("headers", {"content-type": "application/json"})
+        answer = self._client.request(method, address, headers=headers, **request)
+        self.num_sent += 1
+        if answer.status_code >= 500:
+            self.faults.append(f"{method} {address:.300} {request!r:.300} -> {answer.status_code} {answer.text:.200}")
+
+
+@pytest.fixture
+def sender(world, record_property) -> Iterator[Sender]:
+    with client_of(world, world.api.state.platform, "administrator") as client:
+        found = Sender(world, client)
+        yield found
+    record_property("requests", found.num_sent)
+    assert found.faults == []
+
+
+def query_of(world: World, route: str) -> list[str]:
+    """The names of what a route takes in its query."""
+    method, path = route.split(" ")
+    operation = world.api.openapi()["paths"][path][method.lower()]
+    return [found["name"] for found in operation.get("parameters", []) if found["in"] == "query"]
+
+
+@both_databases
+@pytest.mark.parametrize("route", BODIES)
+def test_a_hostile_value_in_any_field_is_refused_or_taken(sender, route):
+    body = sender.filled(BODIES[route])
+    for name, value in product(body, VALUES):
+        sender.send(route, content=json.dumps(body | {name: value}))
+
+
+@both_databases
+def test_a_body_that_is_none_is_refused(sender):
+    for route, content in product([*BODIES, *CONTENT], RAW_BODIES):
+        sender.send(route, content=content)
+
+
+@both_databases
+def test_a_body_of_any_content_type_is_refused_or_taken(sender):
+    for route, kind in product(BODIES, CONTENT_TYPES):
+        sender.send(route, headers={"content-type": kind} if kind is not None else {})
+
+
+@both_databases
+def test_an_address_that_cannot_be_is_refused(sender):
+    for route, value in product([route for route in TABLE if "{" in route], IN_A_PATH):
+        path = route.split(" ")[1]
+        for name in re.findall(r"{\w+}", path):
+            sender.send(route, path=sender.filled(path.replace(name, "HERE")).replace("HERE", value))
+
+
+@both_databases
+def test_a_query_that_cannot_be_is_refused_or_taken(world, sender):
+    for route, value in product(TABLE, IN_A_QUERY):
+        for name in query_of(world, route):
+            sender.send(route, query=f"&{name}={value}")
