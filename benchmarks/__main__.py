@@ -31,6 +31,11 @@ ROWS = {  # name: module, in the order of the stages
     "large": "large_image",
     "demo": "demo",
     "nodes": "nodes",
+    "up": "start_up",
+    "tile": "tile_answer",
+    "upload": "upload",
+    "serve": "serve",
+    "class": "class_load",
 }
 
 _TIMEOUT_S = 30 * 60

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from tests.conftest import free_port
 
 @dataclass
 class Installation:
-    """A data folder, and the process that serves it."""
+    """A data folder, and the process that serves it with `settings` in its environment."""
 
     data: Path
     port: int
     log: Path
+    settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     told: dict[str, Any] | None = None
 
@@ -37,7 +38,7 @@ class Installation:
             stdout=subprocess.PIPE,
             stderr=self.log.open("a"),
             text=True,
-            env=environment(self.data),
+            env=environment(self.data, **self.settings),
         )
         self.told = self.hear()
         return self.told
@@ -56,12 +57,15 @@ class Installation:
         self.process.send_signal(number)
         return self.process.wait(60)
 
-    def client(self) -> Client:
-        """A client that is signed in by the code of the last start."""
+    def token(self) -> str:
+        """A personal token, for the code of the last start; it can be had once."""
         assert self.told is not None
         with Client(self.url) as stranger:
-            token = stranger.act("auth/code", {"code": self.told["code"], "token_name": "test"})["token"]
-        return Client(self.url, token)
+            return str(stranger.act("auth/code", {"code": self.told["code"], "token_name": "test"})["token"])
+
+    def client(self) -> Client:
+        """A client that is signed in by the code of the last start."""
+        return Client(self.url, self.token())
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs for it, besides the process itself."""
@@ -71,9 +75,9 @@ class Installation:
 AXONS = [sys.executable, "-m", "axons"]
 
 
-def install(folder: Path) -> Installation:
+def install(folder: Path, **settings: str) -> Installation:
     """An installation that has not been started."""
-    return Installation(data=folder / "data", port=free_port(), log=folder / "up.log")
+    return Installation(data=folder / "data", port=free_port(), log=folder / "up.log", settings=settings)
 
 
 def environment(data: Path, **more: str) -> dict[str, str]:

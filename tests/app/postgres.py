@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ INSTALLED = Path("/usr/lib/postgresql")
 class Postgres:
     """A running server; `url` is its administrative database."""
 
-    def __init__(self, programs: Path, folder: Path, port: int) -> None:
+    def __init__(self, programs: Path, folder: Path, port: int, *, is_durable: bool) -> None:
         self._programs, self._folder, self._port = programs, folder, port
+        self._fsync = "on" if is_durable else "off"
         self.url = self._url("postgres")
 
     def start(self) -> None:
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self._folder}"
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c fsync={self._fsync} -k {self._folder}"
         self._run("pg_ctl", "-D", self._data, "-l", str(self._folder / "log"), "-o", options, "-w", "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -68,16 +70,19 @@ class Postgres:
         subprocess.run([self._programs / program, *arguments], check=True, capture_output=True, **_as_somebody())
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """One server for all tests of a session."""
+def is_installed() -> bool:
+    """Whether this machine has PostgreSQL's programs."""
+    return any(INSTALLED.glob("*/bin/initdb"))
+
+
+@contextmanager
+def running_postgres(*, is_durable: bool = False) -> Iterator[Postgres]:
+    """A server of its own; one that is not durable is quicker."""
     programs = sorted(INSTALLED.glob("*/bin/initdb"))
-    if not programs:
-        pytest.skip(f"PostgreSQL is not installed below {INSTALLED}")
-    folder = Path(tempfile.mkdtemp(prefix="axons-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="axons-postgres-", dir="/tmp"))  # where `nobody` gets in, too
     if somebody := _as_somebody():
         os.chown(folder, somebody["user"], somebody["group"])
-    server = Postgres(programs[-1].parent, folder, free_port())
+    server = Postgres(programs[-1].parent, folder, free_port(), is_durable=is_durable)
     try:
         server.make_cluster()
         server.start()
@@ -86,6 +91,15 @@ def postgres() -> Iterator[Postgres]:
         server.stop("immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for all tests of a session."""
+    if not is_installed():
+        pytest.skip(f"PostgreSQL is not installed below {INSTALLED}")
+    with running_postgres() as server:
+        yield server
 
 
 def _as_somebody() -> dict[str, Any]:
