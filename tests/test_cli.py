@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from axons import __version__, cli
 from axons.cli import server
+from axons.data.formats import ExportFormat, ImportFormat
 from tests.drawing import draw_disks
 from tests.serve.models import make_model
 
@@ -172,6 +174,14 @@ def test_every_command_has_help_and_prints_json_on_request(run, words):
     assert "--json" in out
 
 
+@pytest.mark.parametrize(
+    ("command", "formats"), [(["export"], ExportFormat), (["annotations", "import"], ImportFormat)]
+)
+def test_help_names_the_formats_that_the_server_takes_and_no_others(run, command, formats):
+    _, out, _ = run(*command, "--help")
+    assert f"<{'|'.join(get_args(formats))}>" in out
+
+
 STAGES = """
 up, demo, login, token create, user add, user reset, user disable, backup, restore, project create, project list,
 project show, project rename, project archive, project delete, project export, project import, images add,
@@ -245,6 +255,8 @@ def test_credentials_that_cannot_be_read_are_said_to_be_so(away):
         ["evaluate", "nerve/nerve", "--images", "."],
         ["predict", "nerve/nerve", "-o", "out"],
         ["predict", "nerve/nerve", "grey.png", "-o", "out", "--objects", "axon"],
+        ["export", "nerve", "--format", "project", "-o", "x.zip"],
+        ["annotations", "import", "nerve", ".", "--format", "docx"],
         ["restore", "no-such-file", "--data", "x"],
         ["up", "--port", "0"],
     ],

@@ -18,7 +18,7 @@ from axons.data.rows import Row
 from axons.data.training_set import Split
 from axons.model.files import ModelCard
 
-VERSION = 1
+VERSION: Literal[1] = 1
 DOCUMENT = "project.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]

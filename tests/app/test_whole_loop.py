@@ -1,6 +1,10 @@
-"""The whole loop on a drawn sample, by the command only and by HTTP only, against `axons up` as a process."""
+"""The whole loop against `axons up` as a process: by the command only, by HTTP only, and as the pages in docs/ say."""
 
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,10 +16,12 @@ from PIL import Image
 from axons.app import local_ray
 from axons.data.sample import SAMPLE_CLASSES, draw_micrograph
 from tests.app.images import document_of
-from tests.app.installation import command, install
+from tests.app.installation import command, environment, install
+from tests.app.notebook import run_notebook
 
 SIZE = 256
 SETTINGS = "epochs: 1\ncrop: 128\nbatch: 4\nencoder: resnet18\n"
+DOCS = Path(__file__).parents[2] / "docs"
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -109,11 +115,110 @@ def test_a_better_version_is_promoted_and_taken_back(up, trained, sample):
     assert command(up, "models", "show", "nerve/first")["id"] == weights["id"]
 
 
-def test_a_prepared_run_prints_its_folder_and_the_line_for_ray(up, trained):
-    run = command(up, "train", "nerve/1", "--epochs", "1", "--prepare", "--name", "own")
-    assert "ray job submit" in run["submit"]
-    assert run["run_uri"] in run["submit"]
+def ray(up, line):
+    """Run a line of `ray` as docs/ray-jobs.md says; returns what it prints."""
+    known = environment(
+        up.data,
+        RAY_API_SERVER_ADDRESS=up.told["dashboard"],
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN_PATH=str(up.data / "ray-token"),
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    )
+    done = subprocess.run(shlex.split(line), capture_output=True, text=True, env=known)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def ended(up, run_id):
+    """The run once the dispatcher has seen its end."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        run = command(up, "runs", "show", run_id)
+        if run["finished_at"]:
+            break
+        time.sleep(1)
+    return run
+
+
+def test_the_printed_line_submits_a_prepared_run_that_ends_with_a_model(up, trained):
+    options = ["--epochs", "1", "--crop", "128", "--batch", "4"]
+    run = command(up, "train", "nerve/1", *options, "--prepare", "--name", "own")
     assert (Path(run["run_uri"]) / "run.json").is_file()
+    assert (run["state"], run["reason"]) == ("queued", "waits until you submit it")
+    ray(up, run["submit"])
+    shown = ended(up, run["id"])
+    assert (shown["state"], shown["reason"][:11]) == ("done", "model 'own'")
+    assert command(up, "models", "show", shown["model_id"])["name"] == "own"
+
+
+def test_a_model_of_ones_own_script_is_imported(up, trained, tmp_path):
+    command(up, "training-set", "download", "nerve/1", "-o", str(tmp_path / "set.zip"))
+    shutil.unpack_archive(tmp_path / "set.zip", tmp_path / "my-project" / "set")
+    shutil.copy(DOCS / "examples" / "train.py", tmp_path / "my-project")
+    log = ray(up, f"ray job submit --working-dir {tmp_path}/my-project -- python train.py set {tmp_path}/own 3")
+    assert "step 3: loss" in log
+    model = command(up, "models", "import", "nerve", f"{tmp_path}/own/model.safetensors", "--name", "script")
+    assert (model["name"], model["version"]) == ("script", 1)
+    assert model["card"]["origin"]["training_set_sha256"] == trained["set"]["sha256"]
+
+
+def test_a_project_travels_by_the_command(up, trained, tmp_path):
+    command(up, "project", "export", "nerve", "-o", str(tmp_path / "nerve.zip"))
+    arrived = command(up, "project", "import", str(tmp_path / "nerve.zip"))["result"]["project_id"]
+    assert arrived != trained["project"]["id"]
+    assert command(up, "training-set", "show", f"{arrived}/1")["sha256"] == trained["set"]["sha256"]
+    command(up, "project", "delete", arrived)
+
+
+def test_the_notebook_goes_from_images_to_a_prediction(up, monkeypatch):
+    monkeypatch.setenv("AXONS_URL", up.url)
+    monkeypatch.setenv("AXONS_TOKEN", command(up, "token", "create", "notebook")["token"])
+    shown = run_notebook(DOCS / "notebook.ipynb")
+    assert [picture.size for picture in shown if isinstance(picture, Image.Image)] == [
+        (SIZE, SIZE),
+        (128, 128),
+        (SIZE, SIZE),
+        (SIZE, SIZE),
+    ]
+    assert shown[-3].keys() == set(SAMPLE_CLASSES)
+
+
+def test_while_a_training_runs_the_platform_answers_at_once(up, trained, record_property):
+    token = command(up, "token", "create", "meanwhile")["token"]
+    seconds = []
+    with httpx.Client(base_url=f"{up.url}/api/v1/", headers={"Authorization": f"Bearer {token}"}) as http:
+        began = time.monotonic()
+        form = {"training_set_id": trained["set"]["id"], "config": {"epochs": 50, "crop": 128, "batch": 4}}
+        run = http.post("runs", json=form)
+        accepted_s = time.monotonic() - began
+        for _ in range(100):
+            began = time.monotonic()
+            assert http.get(f"projects/{trained['project']['id']}").status_code == 200
+            seconds.append(time.monotonic() - began)
+            time.sleep(0.1)
+    command(up, "runs", "cancel", run.json()["id"])
+    p95 = sorted(seconds)[94]
+    record_property("seconds until a training is accepted; p95 of a project beside it", f"{accepted_s:.2f}; {p95:.3f}")
+    assert (run.status_code, accepted_s < 1) == (202, True)
+    assert p95 < 0.5
+
+
+def test_accounts_are_added_reset_and_disabled_by_the_command(up):
+    added = command(up, "user", "add", "ana", "--role", "student")
+    assert command(up, "user", "reset", "ana")["password"] != added["password"]
+    assert command(up, "user", "disable", "ana")["is_active"] is False
+    assert command(up, "user", "enable", "ana")["is_active"] is True
+    assert "ana" in {user["name"] for user in command(up, "user", "list")}
+
+
+def test_a_project_is_renamed_archived_and_deleted_by_the_command(up):
+    command(up, "project", "create", "short", "--classes", "bg,axon")
+    assert command(up, "project", "rename", "short", "shorter")["name"] == "shorter"
+    command(up, "project", "archive", "shorter")
+    assert "shorter" in {project["name"] for project in command(up, "project", "list", "--archived")}
+    command(up, "project", "archive", "shorter", "--undo")
+    command(up, "project", "delete", "shorter")
+    assert "shorter" not in {project["name"] for project in command(up, "project", "list")}
 
 
 def test_every_job_is_listed_for_ever_with_its_reason(up, trained):

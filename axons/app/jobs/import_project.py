@@ -295,17 +295,29 @@ def _take_images(job: ProjectImportWork, archive: _Archive) -> Iterator[ArrivedI
         uploads.append(EngineUpload(image_id=image_id, uri=f"{job.storage_uri}/{key}", name=row.name))
         numbers[image_id] = number
     target_uri = f"{job.storage_uri}/projects/{job.project_id}"
+    refusal: ArchiveRefused | None = None
     for result in import_images(uploads, target_uri=target_uri, grid=TileGrid(tile=archive.document.tile)):
-        if isinstance(result, Refusal):
-            raise ArchiveRefused(result.reason)
-        number = numbers[result.image_id]
-        _check_image(archive, images[number], result)
-        yield ArrivedImage(
-            archived=images[number],
-            image=result,
-            stored_bytes=size_of(result.working_uri) + size_of(result.sheet_uri),
-            labels=dict(_take_labels(archive, number, result.tiles)),
-        )
+        try:
+            taken = _take_image(archive, numbers[result.image_id], result)
+        except ArchiveRefused as error:
+            refusal = refusal or error  # told when no worker writes any more, for then all of it is deleted
+        else:
+            yield taken
+    if refusal is not None:
+        raise refusal
+
+
+def _take_image(archive: _Archive, number: int, found: ImportedImage | Refusal) -> ArrivedImage:
+    if isinstance(found, Refusal):
+        raise ArchiveRefused(found.reason)
+    said = archive.document.images[number]
+    _check_image(archive, said, found)
+    return ArrivedImage(
+        archived=said,
+        image=found,
+        stored_bytes=size_of(found.working_uri) + size_of(found.sheet_uri),
+        labels=dict(_take_labels(archive, number, found.tiles)),
+    )
 
 
 def _check_image(archive: _Archive, said: ArchivedImage, found: ImportedImage) -> None:
