@@ -153,6 +153,7 @@ def test_after_a_kill_the_next_start_goes_on_with_what_was_saved(up):
     assert [project["name"] for project in answer["items"]] == ["kept"]
 
 
+@pytest.mark.slow
 def test_when_ray_dies_the_platform_starts_again_by_itself(up):
     next(process for process in up.processes() if process.name() == "raylet").kill()
     up.told = up.hear()
