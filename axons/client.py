@@ -352,7 +352,7 @@ class Client:
             raise self._silence(error) from error
 
     def _once(self, method: str, path: str, request: Mapping[str, Any]) -> httpx.Response:
-        response = self._http.request(method, path, **request)
+        response = self._http.request(method, f"./{path}", **request)  # else `models:` would be a scheme, like `http:`
         if response.is_error:
             _raise_for(response)
         return response

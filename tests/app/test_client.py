@@ -71,6 +71,11 @@ def flaky(url, token):
     return connect
 
 
+def test_a_path_with_a_colon_is_a_path(client):
+    with pytest.raises(RequestFailed, match="upload"):
+        client.create("models:import", {"name": "brought", "project_id": "none"})
+
+
 def test_pages_yield_every_row_once(client):
     made = [client.create_project(f"p{i:03}", ["background", "axon"])["id"] for i in range(5)]
     assert [row["id"] for row in client.pages("projects", limit=2)] == made
