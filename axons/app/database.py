@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 _RETRY_FOR_S = 8.0
 _TAKEN_WAIT_S = 20.0  # a killed app's replica lives on for seconds
 _UNIQUE_TRIES = 3
+# All stay open: under the load of a class, opening and closing some for each request takes longer than the requests.
+_MAX_CONNECTIONS = 48
 _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
 
 
@@ -131,14 +133,19 @@ def writing_engine(url: str) -> Engine:
 def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:
     if not is_sqlite:
         return create_engine(
-            url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10, isolation_level="REPEATABLE READ"
+            url,
+            pool_pre_ping=True,
+            pool_size=_MAX_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=10,
+            isolation_level="REPEATABLE READ",
         )
     is_writer = begin != "BEGIN"
     engine = create_engine(
         url,
         poolclass=QueuePool,
-        pool_size=1 if is_writer else 8,
-        max_overflow=0 if is_writer else 40,
+        pool_size=1 if is_writer else _MAX_CONNECTIONS,
+        max_overflow=0,
         connect_args={"check_same_thread": False, "timeout": 10, "isolation_level": None},
     )
 

@@ -15,12 +15,13 @@ PAGE = 50
 MAX_PAGE = 500
 
 
-def _platform(request: Request) -> Platform:
+# Both are coroutines, though they wait for nothing: FastAPI would run a function in a thread, at every request.
+async def _platform(request: Request) -> Platform:
     platform: Platform = request.app.state.platform
     return platform
 
 
-def _actor(request: Request) -> Actor:
+async def _actor(request: Request) -> Actor:
     """The gate has put it there; without one nothing behind the gate is answered."""
     actor: Actor | None = request.scope.get("axons.actor")
     if actor is None:

@@ -41,7 +41,7 @@ IfMatch = Annotated[
 ]
 
 
-def _base(if_match: IfMatch = None) -> int:
+async def _base(if_match: IfMatch = None) -> int:
     """The revision that a save begins with."""
     if if_match is None or if_match.strip() == "*":
         raise RevisionMissing("a save has to say which revision it began with; send If-Match with the tile's ETag")
