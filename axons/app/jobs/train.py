@@ -316,7 +316,8 @@ def _overlong(job: Job, seen: _Seen, *, is_ours: bool) -> str | None:
 
 def _metadata(session: Session, run: Run) -> dict[str, str]:
     user, project = session.get_one(User, run.created_by), session.get_one(Project, run.project_id)
-    return {"user": user.name, "project": project.name, "project_id": project.id, "run": run.name, "run_id": run.id}
+    # The names first: the dashboard shows the beginning.
+    return {"user": user.name, "project": project.name, "run": run.name, "project_id": project.id, "run_id": run.id}
 
 
 def _job_and_run(session: Session, job_id: str) -> tuple[Job, Run]:
