@@ -24,14 +24,13 @@ from axons.client import Client
 from axons.data.layers import annotation_of, to_json
 from axons.data.sample import SAMPLE_CLASSES, draw_micrograph
 from benchmarks.measuring import Figure, MemoryWatch, Result, at_most
-from benchmarks.platform_up import REPLICA, percentile, process_of, project_with, running, write_pictures
+from benchmarks.platform_up import REPLICA, percentile, process_of, project_with, running, sign_in, write_pictures
 from tests.app import postgres
 from tests.app.installation import Installation
 
 _SAVE_EVERY_S, _ASK_EVERY_S = 5.0, 3.0
 _TWICE = 10  # each so many-th save comes from two windows
 _TILE = 256
-_PASSWORD = "right horse battery"
 _TRAINING = {"epochs": 1, "crop": 128, "batch": 4}
 
 
@@ -147,7 +146,7 @@ class _School:
         rng = np.random.default_rng(0)
         labels = [_labels(rng) for _ in range(16)]
         with ThreadPoolExecutor(4) as threads:
-            tokens = list(threads.map(lambda account: _sign_in(up.url, account), accounts))
+            tokens = list(threads.map(lambda account: sign_in(up.url, account), accounts))
         for number, token in enumerate(tokens):
             with Client(up.url, token) as client:
                 project_id = client.create(f"assignments/{assignment_id}/start")["project_id"]
@@ -216,15 +215,6 @@ def _prepare(teacher: Client, folder: Path, num_students: int) -> tuple[list[dic
     for account in accounts:
         teacher.create(f"projects/{project_id}/members", {"name": account["name"], "role": "viewer"})
     return accounts, assignment_id, run["id"]
-
-
-def _sign_in(url: str, account: dict[str, Any]) -> str:
-    """A student chooses a password of his own; his token."""
-    with httpx.Client(base_url=f"{url}/api/v1/auth/", headers={"Origin": url}, timeout=60) as browser:
-        first = account["password"]
-        browser.post("login", json={"name": account["name"], "password": first}).raise_for_status()
-        browser.post("password", json={"current": first, "new": _PASSWORD}).raise_for_status()
-        return str(browser.post("tokens", json={"name": "class"}).raise_for_status().json()["token"])
 
 
 def _labels(rng: np.random.Generator) -> bytes:

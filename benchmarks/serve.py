@@ -25,7 +25,7 @@ from axons.client import Client
 from axons.model.files import CARD, WEIGHTS
 from benchmarks.drawn import draw_field, trained_model
 from benchmarks.measuring import Result, at_most, rate
-from benchmarks.platform_up import percentile, running, write_pictures
+from benchmarks.platform_up import percentile, running, sign_in, write_pictures
 from tests.conftest import free_port
 from tests.drawing import CLASSES
 
@@ -40,12 +40,11 @@ def measure(scratch: Path, *, is_small: bool) -> Result:
     pictures = [file.read_bytes() for file in write_pictures(scratch / "images", fields)]
     rounds = 1 if is_small else 5
     with running() as up, _litserve(model_uri) as peer_url:
-        token = up.token()
-        with Client(up.url, token) as client:
-            name = _import_model(client, Path(model_uri))
-        accepted = {"Authorization": f"Bearer {token}", "Accept": "image/png"}
-        ours = _Clients(f"{up.url}/v2/models/{name}/predict/", "data", accepted)
-        peer = _Clients(f"{peer_url}/predict", "data", {})
+        with up.client() as client:
+            name, people = _import_model(client, Path(model_uri)), _add_people(client)
+        headers = [{"Authorization": f"Bearer {token}", "Accept": "image/png"} for token in people]
+        ours = _Clients(f"{up.url}/v2/models/{name}/predict/", headers)
+        peer = _Clients(f"{peer_url}/predict", [{}] * _CLIENTS)
         for found in (ours, peer):
             found.run(pictures)  # loads the model
             found.seconds.clear()
@@ -82,12 +81,12 @@ def measure(scratch: Path, *, is_small: bool) -> Result:
 class _Clients:
     """Sends all pictures from several clients at once, and keeps the answers."""
 
-    def __init__(self, url: str, name: str, headers: dict[str, str]) -> None:
+    def __init__(self, url: str, headers: list[dict[str, str]]) -> None:
         self.rates: list[float] = []
         self.seconds: list[float] = []
         self.masks: list[np.ndarray | None] = []
         self.errors: list[str] = []
-        self._url, self._name, self._headers = url, name, headers
+        self._url, self._headers = url, iter(headers)
         self._of_thread = local()
         self._threads = ThreadPoolExecutor(_CLIENTS)
 
@@ -100,9 +99,9 @@ class _Clients:
 
     def _ask(self, picture: bytes) -> bytes | None:
         if not hasattr(self._of_thread, "http"):
-            self._of_thread.http = httpx.Client(headers=self._headers, timeout=120)
+            self._of_thread.http = httpx.Client(headers=next(self._headers), timeout=120)
         began = time.perf_counter()
-        answer = self._of_thread.http.post(self._url, files={self._name: ("field.png", picture, "image/png")})
+        answer = self._of_thread.http.post(self._url, files={"data": ("field.png", picture, "image/png")})
         self.seconds.append(time.perf_counter() - began)
         if answer.is_error:
             self.errors.append(f"{answer.status_code} {answer.text[:200]}")
@@ -132,9 +131,17 @@ def _is_ready(url: str) -> bool:
         return False
 
 
+def _add_people(client: Client) -> list[str]:
+    """Accounts for the clients, one each, for nobody may fill the queue alone; returns their tokens."""
+    accounts = client.create("users/import", {"users": [{"name": f"client-{n}"} for n in range(_CLIENTS)]})
+    return [sign_in(client.url, account) for account in accounts]
+
+
 def _import_model(client: Client, folder: Path) -> str:
     project_id = client.create_project("Fields", [found.name for found in CLASSES])["id"]
     upload_id = client.upload(folder / WEIGHTS, purpose="model")
     card = json.loads((folder / CARD).read_text())
     form = {"upload_id": upload_id, "project_id": project_id, "name": "fields", "card": card}
-    return str(client.create("models:import", form)["name"])
+    model = client.create("models:import", form)
+    client.create(f"models/{model['id']}/share", {"visibility": "everyone"})
+    return str(model["name"])
