@@ -13,11 +13,11 @@ from sqlmodel import select
 from starlette.testclient import TestClient
 
 from axons.app.build import build_api
-from axons.app.services.predictions import predictions_csv
+from axons.app.services.predictions import predict_file, predictions_csv
 from axons.app.tables import Job, Prediction, Upload
 from axons.data.storage import open_storage
 from axons.errors import SegmenterBusy
-from axons.serve.predictor import load_predictor, segment
+from axons.serve.predictor import Segmentation, load_predictor, segment
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, png
 from tests.app.test_works import add_model
@@ -80,6 +80,21 @@ def test_a_small_image_is_predicted_at_once(client, predicted, image):
     mask = Picture.open(io.BytesIO(client.get(f"/v1/predictions/{predicted['id']}/mask").content))
     counts = np.bincount(np.asarray(mask).reshape(-1), minlength=3)
     assert counts.tolist() == [area["pixels"] for area in predicted["classes"]]
+
+
+def test_files_that_are_predicted_at_once_are_not_mixed_up(platform, model, tmp_path):
+    def nothing(image, _model_uri, _scale):
+        mask = np.zeros(image.shape[:2], np.uint8)
+        return Segmentation(mask=mask, confidence=mask, class_pixels=[mask.size, 0, 0], notices=[])
+
+    def predict(height):
+        path = tmp_path / f"{height}.png"
+        path.write_bytes(png(np.zeros((height, 50, 1), np.uint8)))
+        return predict_file(platform, nothing, model, path, name=path.name, scale=None).segmentation.mask.shape
+
+    heights = range(40, 72)
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(predict, heights)) == [(height, 50) for height in heights]
 
 
 def test_the_overlay_has_the_size_of_the_image_and_its_opacity(client, predicted):

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Annotated, Any
 
 import numpy as np
@@ -53,6 +52,8 @@ _TIMEOUT_S = 60.0
 _AT_ONCE_EACH = 3  # as on AI4EOSC
 _SEATS: Counter[str] = Counter()
 _SEATS_LOCK = Lock()
+_DECODING = BoundedSemaphore(_AT_ONCE_EACH + 1)  # files at a time: nobody keeps all the places with slow ones
+_IDLE_DECODERS: list[Decoder] = []
 
 # (image, model's address, scale) -> segmentation
 Segment = Callable[[np.ndarray, str, float | None], Segmentation]
@@ -196,7 +197,8 @@ def predict_file(
     """
     with tempfile.TemporaryDirectory() as folder:
         working = Path(folder, WORKING)
-        facts = _decoder().normalise(path, working, name=name)
+        with _decoder() as decoder:
+            facts = decoder.normalise(path, working, name=name)
         image = WorkingImage(working)
         used, notices = scale_for(model, scale, facts.pixel_size_um)
         if not is_small(image, used, platform.settings.max_prediction_pixels):
@@ -427,7 +429,8 @@ def _draft_of_upload(
     source = platform.storage.local_path(asked.upload.key)
     with tempfile.TemporaryDirectory() as folder:
         working = Path(folder, WORKING)
-        facts = _decoder().normalise(source, working, name=asked.upload.name)
+        with _decoder() as decoder:
+            facts = decoder.normalise(source, working, name=asked.upload.name)
         scale, notices = scale_for(asked.model, form.scale, facts.pixel_size_um)
         if not is_small(WorkingImage(working), scale, asked.max_pixels):
             return None
@@ -496,7 +499,15 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-@cache
-def _decoder() -> Decoder:
-    """One confined child for this process."""
-    return Decoder()
+@contextmanager
+def _decoder() -> Iterator[Decoder]:
+    """A confined child for this thread alone: each decodes one file at a time."""
+    with _DECODING:
+        try:
+            decoder = _IDLE_DECODERS.pop()
+        except IndexError:
+            decoder = Decoder()
+        try:
+            yield decoder
+        finally:
+            _IDLE_DECODERS.append(decoder)
