@@ -1,5 +1,6 @@
 """The whole loop against `axons up` as a process: by the command only, by HTTP only, and as the pages in docs/ say."""
 
+import io
 import os
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from axons.data.sample import SAMPLE_CLASSES, draw_micrograph
 from tests.app.images import document_of
 from tests.app.installation import command, environment, install
 from tests.app.notebook import run_notebook
+from tests.serve.models import make_model
 
 SIZE = 256
 SETTINGS = "epochs: 1\ncrop: 128\nbatch: 4\nencoder: resnet18\n"
@@ -100,6 +102,37 @@ def test_the_command_predicts_on_the_server_and_the_same_at_home(up, trained, sa
     assert (tmp_path / "there" / "nerve-3.png.overlay.png").is_file()
 
 
+def v2(up, name, image, **headers):
+    """What a DEEPaaS client gets for an image."""
+    token = command(up, "token", "create", f"for {name}")["token"]
+    files = {"data": (image.name, image.read_bytes())}
+    headers = {"Authorization": f"Bearer {token}", **headers}
+    answer = httpx.post(f"{up.url}/v2/models/{name}/predict/", files=files, headers=headers, timeout=60)
+    assert answer.is_success, answer.text
+    return answer
+
+
+def test_the_command_predicts_what_the_model_api_answers(up, trained, sample, tmp_path):
+    image = sample / "images" / "nerve-3.png"
+    told = command(up, "predict", trained["run"]["model_id"], str(image), "-o", str(tmp_path))
+    answered = v2(up, "first", image, accept="image/png").content
+    masks = [np.asarray(Image.open(mask)) for mask in (told["images"][0]["mask"], io.BytesIO(answered))]
+    assert np.array_equal(*masks)
+
+
+@pytest.mark.slow
+def test_a_second_prediction_takes_less_than_half_of_the_first(up, trained, sample, tmp_path, record_property):
+    make_model(tmp_path, seed=7)
+    model = command(up, "models", "import", "nerve", str(tmp_path / "model.safetensors"), "--name", "cold")
+    seconds = []
+    for _ in range(2):
+        began = time.monotonic()
+        v2(up, model["name"], sample / "images" / "nerve-3.png")
+        seconds.append(time.monotonic() - began)
+    record_property("seconds of the first and of the second", [round(each, 2) for each in seconds])
+    assert seconds[1] < seconds[0] / 2
+
+
 def test_the_report_and_the_labels_go_into_files(up, trained, tmp_path):
     command(up, "report", "nerve/1", "-o", str(tmp_path / "report.html"))
     command(up, "export", "nerve", "--format", "png", "-o", str(tmp_path / "labels.zip"))
@@ -140,6 +173,7 @@ def ended(up, run_id):
     return run
 
 
+@pytest.mark.slow
 def test_the_printed_line_submits_a_prepared_run_that_ends_with_a_model(up, trained):
     options = ["--epochs", "1", "--crop", "128", "--batch", "4"]
     run = command(up, "train", "nerve/1", *options, "--prepare", "--name", "own")
@@ -151,6 +185,7 @@ def test_the_printed_line_submits_a_prepared_run_that_ends_with_a_model(up, trai
     assert command(up, "models", "show", shown["model_id"])["name"] == "own"
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_script_is_imported(up, trained, tmp_path):
     command(up, "training-set", "download", "nerve/1", "-o", str(tmp_path / "set.zip"))
     shutil.unpack_archive(tmp_path / "set.zip", tmp_path / "my-project" / "set")
@@ -170,6 +205,7 @@ def test_a_project_travels_by_the_command(up, trained, tmp_path):
     command(up, "project", "delete", arrived)
 
 
+@pytest.mark.slow
 def test_the_notebook_goes_from_images_to_a_prediction(up, monkeypatch):
     monkeypatch.setenv("AXONS_URL", up.url)
     monkeypatch.setenv("AXONS_TOKEN", command(up, "token", "create", "notebook")["token"])
@@ -183,6 +219,7 @@ def test_the_notebook_goes_from_images_to_a_prediction(up, monkeypatch):
     assert shown[-3].keys() == set(SAMPLE_CLASSES)
 
 
+@pytest.mark.slow
 def test_while_a_training_runs_the_platform_answers_at_once(up, trained, record_property):
     token = command(up, "token", "create", "meanwhile")["token"]
     seconds = []
