@@ -18,6 +18,7 @@ from axons.app.gate import Gate
 from axons.app.migrate import migrate
 from axons.app.platform import Platform
 from axons.app.policy import Actor
+from axons.app.rest.problems import add_problem_handlers
 from axons.app.settings import Settings
 from axons.app.tables import (
     Assignment,
@@ -101,6 +102,7 @@ def client_of(world: World, platform: Platform, actor: str) -> TestClient:
     """REST through the gate, as one of the actors."""
     world.api.state.platform = platform
     app = FastAPI()
+    add_problem_handlers(app)
     app.mount("/api", world.api)
     headers = {"authorization": f"Bearer {actor}"} if actor != "anonymous" else {}
     return TestClient(Gate(app, platform), ADDRESS, False, headers=headers, follow_redirects=False)

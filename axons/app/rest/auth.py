@@ -169,7 +169,7 @@ def get_me(platform: PlatformOf, actor: ActorOf) -> Me:
     return platform.database.read(answer)
 
 
-@router.post("/password", status_code=204, operation_id="change_password")
+@router.post("/password", status_code=204, operation_id="change_password", responses=documented(429))
 async def change_password(request: Request, platform: PlatformOf, actor: ActorOf, form: PasswordChange) -> Response:
     """Change your own password; all your other sessions and tokens end."""
     await _in_seat(request, lambda: _change_password(platform, actor, form))

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from axons.app import pictures
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.rest.downloads import file_answer, file_of
-from axons.app.rest.pictures import JPEG, IfNoneMatch, etag_of, picture
+from axons.app.rest.pictures import JPEG, IfNoneMatch, etag_of, picture, picture_of
 from axons.app.rest.projects import Search
 from axons.app.services import images, imports
 from axons.app.services.images import ImagePublic, ImageUpdate, Split
@@ -77,7 +77,12 @@ def delete_image(platform: PlatformOf, actor: ActorOf, image_id: Id) -> Response
     return Response(status_code=204)
 
 
-@router.get("/images/{image_id}/view", operation_id="view_image", response_class=Response, responses={**JPEG})
+@router.get(
+    "/images/{image_id}/view",
+    operation_id="view_image",
+    response_class=Response,
+    responses=picture_of("image/jpeg", "image/png"),
+)
 def view_image(
     platform: PlatformOf,
     actor: ActorOf,

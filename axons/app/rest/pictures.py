@@ -8,14 +8,17 @@ from fastapi import Header, Response
 
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=1000)]
 
-PNG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}, "description": "The picture."},
-    304: {"description": "You have it already."},
-}
-JPEG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}, "description": "The picture."},
-    304: {"description": "You have it already."},
-}
+
+def picture_of(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """The description of an answer that is a picture, for `responses` of a route."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}
+    return {
+        200: {"content": content, "description": "The picture."},
+        304: {"description": "You have it already."},
+    }
+
+
+PNG, JPEG = picture_of("image/png"), picture_of("image/jpeg")
 
 
 def etag_of(*parts: object) -> str:
