@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,18 @@ def _line(test: str, reports: list[pytest.TestReport]) -> str:
     failed = [report.nodeid for report in reports if not report.passed]
     sentence = name.removeprefix("test_").replace("_", " ") + (f" **FAILED: {', '.join(failed)}**" if failed else "")
     seconds = sum(report.duration for report in reports)
-    figures = "; ".join(f"{key}: {value}" for report in reports for key, value in report.user_properties)
-    return f"| {sentence} | {file.removeprefix('tests/')} | {len(reports)} | {seconds:.1f} | {figures} |\n"
+    return f"| {sentence} | {file.removeprefix('tests/')} | {len(reports)} | {seconds:.1f} | {_figures(reports)} |\n"
+
+
+def _figures(reports: list[pytest.TestReport]) -> str:
+    """What the cases of a test have recorded: counts are added up, other figures told one by one."""
+    figures = [figure for report in reports for figure in report.user_properties]
+    counts: Counter[str] = Counter()
+    for name, value in figures:
+        if isinstance(value, int):
+            counts[name] += value
+    others = [(name, value) for name, value in figures if not isinstance(value, int)]
+    return "; ".join(f"{name}: {value}" for name, value in [*counts.items(), *others])
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ from tests.app.test_policy import TABLE
 from tests.app.test_predictions import segment_here
 
 ROLES = {"administrator": "administrator", "educator": "teacher", "student": "owner"}
-FEW, MANY = 2, 200  # for each operation and role
+FEW, MANY = 2, 70  # for each operation and role
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -58,6 +58,8 @@ def test_every_answer_is_one_that_the_description_has(world, operations, route, 
     cases = st.one_of(operations[route].as_strategy(mode) for mode in GenerationMode)
     quietly = settings(max_examples=examples, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
+    sent = []
+
     def try_as(actor: str) -> None:
         with client_of(world, copy_world(world, tmp_path), actor) as client:
 
@@ -67,10 +69,12 @@ def test_every_answer_is_one_that_the_description_has(world, operations, route, 
                 if is_known:
                     for part in ("path_parameters", "query", "body"):
                         setattr(case, part, known(getattr(case, part), world.ids))
-                case.validate_response(ask(client, case), checks=CHECKS)
+                sent.append(ask(client, case))
+                case.validate_response(sent[-1], checks=CHECKS)
 
             send()
 
     for actor in ROLES.values():
         try_as(actor)
-    record_property("requests", examples * len(ROLES))
+    record_property("requests", len(sent))
+    record_property("of them answered 2xx", sum(answer.is_success for answer in sent))
