@@ -60,34 +60,34 @@ def session_folder(data: Path) -> Path:
     return folder
 
 
-def start_ray(data: Path, *, dashboard_port: int | None) -> str:
+def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS) -> str:
     """Start Ray in this process' name; returns the dashboard's address. `set_environment` came first."""
     import ray  # late: what the environment says is read when it is imported
+    from ray._private.utils import write_ray_address
 
-    with own_agent_port():
-        context = _init(ray, data, dashboard_port)
+    folder = str(session_folder(data) / "ray")  # Ray opens it to everybody; the folder around it stays closed
+    with _own_agent_port():
+        context = ray.init(
+            address="local",
+            # More logical CPUs than cores on a small machine: the operating system shares the cores.
+            num_cpus=max(_MIN_LOGICAL_CPUS, len(psutil.Process().cpu_affinity() or ())),
+            resources={"driver": drivers},
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=dashboard_port,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            namespace="axons",
+            _temp_dir=folder,
+        )
+    # Only `ray start` writes it; without it, a job beside another Ray is given any Ray of the machine.
+    write_ray_address(context.address_info["gcs_address"], folder)
     return f"http://{context.dashboard_url}"
 
 
-def _init(ray: Any, data: Path, dashboard_port: int | None) -> Any:
-    return ray.init(
-        address="local",
-        # More logical CPUs than cores on a small machine: the operating system shares the cores.
-        num_cpus=max(_MIN_LOGICAL_CPUS, len(psutil.Process().cpu_affinity() or ())),
-        resources={"driver": DRIVERS},
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=dashboard_port,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        namespace="axons",
-        _temp_dir=str(session_folder(data) / "ray"),  # Ray opens it to everybody; the folder around it stays closed
-    )
-
-
 @contextmanager
-def own_agent_port() -> Iterator[None]:
+def _own_agent_port() -> Iterator[None]:
     """Let Ray's agent have a free port: it wants 52365, and beside another Ray no job could ever be submitted.
 
     `ray.init` has no argument for it, though `ray start` has an option.

@@ -16,7 +16,7 @@ from axons.app.database import Database
 from axons.app.jobs import train
 from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.jobs.ray_work import DRIVER, RayCluster
-from axons.app.local_ray import own_agent_port
+from axons.app.local_ray import start_ray
 from axons.app.platform import Platform
 from axons.app.services.jobs import cancel_job
 from axons.app.services.runs import RunCreate, start_run
@@ -32,19 +32,9 @@ TIMEOUT_S = 240
 
 
 def main(folder: Path) -> None:
-    with own_agent_port():  # the Ray of the tests has the one it would take
-        ray.init(
-            address="local",
-            num_cpus=4,
-            resources={DRIVER: 1},
-            include_dashboard=True,
-            dashboard_port=0,
-            log_to_driver=False,
-            object_store_memory=200 << 20,
-            logging_level="ERROR",
-        )
     settings = Settings(data=folder)
     folder.mkdir(parents=True, exist_ok=True)
+    start_ray(folder, dashboard_port=0, drivers=1)
     database = Database(settings.database)
     SQLModel.metadata.create_all(database._writer)
     platform = Platform(settings=settings, database=database, storage=open_storage(settings.storage))
