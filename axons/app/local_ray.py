@@ -82,7 +82,7 @@ def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS)
             _temp_dir=folder,
         )
     # Only `ray start` writes it; without it, a job beside another Ray is given any Ray of the machine.
-    write_ray_address(context.address_info["gcs_address"], folder)
+    write_ray_address(ray.get_runtime_context().gcs_address, folder)
     return f"http://{context.dashboard_url}"
 
 
