@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 from tenacity import RetryCallState, Retrying, stop_after_delay, wait_random_exponential
@@ -22,8 +23,12 @@ _T = TypeVar("_T")
 _RETRY_FOR_S = 8.0
 _TAKEN_WAIT_S = 20.0  # a killed app's replica lives on for seconds
 _UNIQUE_TRIES = 3
-# All stay open: under the load of a class, opening and closing some for each request takes longer than the requests.
-_MAX_CONNECTIONS = 48
+# All stay open: opening one takes longer than a request.
+_SQLITE_READERS = 48
+# A few are best: Python runs one thread at a time, and each of the many answers of PostgreSQL gives it away. Of many
+# transactions at once none gets on, while one that waits for a connection holds up nobody.
+_POSTGRES_CONNECTIONS = 8
+_CONNECTION_WAIT_S = 10.0
 _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
 
 
@@ -89,8 +94,8 @@ class Database:
         )
         try:
             return retrying(self._once, function, engine)
-        except (OperationalError, DBAPIError) as error:
-            if not _is_passing(error):
+        except (DBAPIError, NoConnection) as error:
+            if isinstance(error, DBAPIError) and not _is_passing(error):
                 raise
             raise DatabaseBusy("the database does not answer at the moment; try again in 5 seconds") from error
 
@@ -134,18 +139,18 @@ def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:
     if not is_sqlite:
         return create_engine(
             url,
-            pool_pre_ping=True,
-            pool_size=_MAX_CONNECTIONS,
+            pool_size=_POSTGRES_CONNECTIONS,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=_CONNECTION_WAIT_S,
             isolation_level="REPEATABLE READ",
         )
     is_writer = begin != "BEGIN"
     engine = create_engine(
         url,
         poolclass=QueuePool,
-        pool_size=1 if is_writer else _MAX_CONNECTIONS,
+        pool_size=1 if is_writer else _SQLITE_READERS,
         max_overflow=0,
+        pool_timeout=_CONNECTION_WAIT_S,
         connect_args={"check_same_thread": False, "timeout": 10, "isolation_level": None},
     )
 
