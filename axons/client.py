@@ -301,9 +301,11 @@ class Client:
         found: Json = self.get(f"evaluations/{made['id']}")
         return found
 
-    def export_project(self, project_id: str, target: Path, *, progress: Progress | None = None) -> Path:
-        """Take a project along as one file."""
-        job = self.create(f"projects/{_quoted(project_id)}/export", {"format": "project"})
+    def export_project(
+        self, project_id: str, target: Path, *, kind: str = "project", progress: Progress | None = None
+    ) -> Path:
+        """Take a project along as one file; another `kind`, such as "coco", is its labels for other tools."""
+        job = self.create(f"projects/{_quoted(project_id)}/export", {"format": kind})
         return self.fetch_export(job["id"], target, progress=progress)
 
     def import_project(self, file: Path, *, progress: Progress | None = None) -> Job:

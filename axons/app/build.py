@@ -32,10 +32,8 @@ from axons.app.rest import (
     users,
 )
 from axons.app.rest.idempotency import Idempotency
-from axons.app.rest.problems import DescribedApi, add_problem_handlers, documented
+from axons.app.rest.problems import ANYWHERE, DescribedApi, add_problem_handlers, documented
 from axons.app.v2 import build_v2
-
-ANYWHERE = (400, 401, 403, 404, 409, 413, 422, 503)  # what any route may answer
 
 
 def build_api(platform: Platform) -> FastAPI:

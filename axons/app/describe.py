@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from axons.app.build import ANYWHERE, build_api
+from axons.app.build import build_api
 from axons.app.platform import Platform
+from axons.app.rest.problems import ANYWHERE
 from axons.app.settings import Settings
 
 _METHODS = ("get", "post", "put", "patch", "delete")

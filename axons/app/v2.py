@@ -20,7 +20,7 @@ from axons.app.policy import Actor
 from axons.app.rest.context import ActorOf, Id, PlatformOf
 from axons.app.rest.downloads import bytes_answer, zip_answer
 from axons.app.rest.predictions import SegmentOf
-from axons.app.rest.problems import DescribedApi, add_problem_handlers, documented
+from axons.app.rest.problems import ANYWHERE, DescribedApi, add_problem_handlers, documented
 from axons.app.services import models, runs
 from axons.app.services.access import is_switched_on
 from axons.app.services.predictions import PredictedFile, Segment, predict_file, seat
@@ -106,7 +106,7 @@ def build_v2(platform: Platform) -> FastAPI:
     app = DescribedApi(title="Axons, DEEPaaS-compatible", version=__version__, docs_url=None, redoc_url=None)
     app.state.platform = platform
     add_problem_handlers(app)
-    app.include_router(router, responses=documented(400, 401, 403, 404, 409, 413, 422, 503))
+    app.include_router(router, responses=documented(*ANYWHERE))
 
     @app.get("/swagger.json", include_in_schema=False)
     def swagger(_actor: ActorOf) -> JSONResponse:

@@ -162,11 +162,7 @@ def export(
 
       axons export nerve --format coco -o nerve.zip
     """
-    with server.connected() as client, output.progress("packing") as progress:
-        found = server.find_project(client, project)
-        job = client.create(f"projects/{found['id']}/export", {"format": kind})
-        client.fetch_export(job["id"], out, progress=progress)
-    output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
+    _export(project, kind, out, as_json)
 
 
 @projects.command("export")
@@ -181,10 +177,7 @@ def export_project(
 
       axons project export nerve -o nerve.zip
     """
-    with server.connected() as client, output.progress("packing") as progress:
-        found = server.find_project(client, project)
-        client.export_project(found["id"], out, progress=progress)
-    output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
+    _export(project, "project", out, as_json)
 
 
 @projects.command("import")
@@ -201,6 +194,13 @@ def import_project(
     with server.connected() as client, output.progress("sending") as progress:
         job = client.wait_for(client.import_project(file, progress=progress)["id"], progress=progress)
     output.show(job, [job["reason"]], as_json=as_json)
+
+
+def _export(project: str, kind: str, out: Path, as_json: bool) -> None:
+    with server.connected() as client, output.progress("packing") as progress:
+        found = server.find_project(client, project)
+        client.export_project(found["id"], out, kind=kind, progress=progress)
+    output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
 
 
 def _files(sources: list[str]) -> list[Path]:

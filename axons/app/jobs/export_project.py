@@ -132,7 +132,7 @@ def _document(
             ArchivedClass(index=row.index, name=row.name, colour=row.colour, is_deleted=row.deleted_at is not None)
             for row in classes_of(session, project.id)
         ],
-        images=[ArchivedImage(**row.model_dump(include=of_image), source_id=row.source_id or row.id) for row in images],
+        images=[ArchivedImage(**row.model_dump(include=of_image), source_id=row.known_as) for row in images],
         training_sets=[ArchivedSet(**row.model_dump(include=set(ArchivedSet.model_fields))) for row in sets],
         models=[ArchivedModel(**row.model_dump(include=set(ArchivedModel.model_fields))) for row in models],
     )

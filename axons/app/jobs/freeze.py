@@ -134,7 +134,7 @@ def _images(session: Session, project_id: str, form: TrainingSetCreate) -> list[
         col(Image.project_id) == project_id, col(Image.deleted_at).is_(None), col(Image.is_excluded).is_(False)
     )
     # Sorted here, for databases differ in the order of names: the same choices are the same set on every platform.
-    rows = sorted(session.exec(statement).all(), key=lambda row: (row.name, _known_as(row)))
+    rows = sorted(session.exec(statement).all(), key=lambda row: (row.name, row.known_as))
     wanted = set(form.image_ids) if form.image_ids is not None else None
     return [row for row in rows if _is_chosen(row, form, wanted)]
 
@@ -192,17 +192,12 @@ def _chosen(
     return ChosenImage.model_validate(
         {
             **fields,
-            "image_id": _known_as(image),
+            "image_id": image.known_as,
             "working_uri": platform.uri(image.working_key),
             "group": group,
             "tiles": [_chosen_tile(tile, revision, mapping) for tile, revision in tiles],
         }
     )
-
-
-def _known_as(image: Image) -> str:
-    """The id in training sets, the same wherever the project travels."""
-    return image.source_id or image.id
 
 
 def _chosen_tile(tile: Tile, revision: Revision, mapping: np.ndarray | None) -> ChosenTile:

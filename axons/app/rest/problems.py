@@ -38,6 +38,8 @@ _STATUS: list[tuple[type[AxonsError], int]] = [
 ]
 _RETRY_AFTER_S = 5
 
+ANYWHERE = (400, 401, 403, 404, 409, 413, 422, 503)  # what any route may answer
+
 _MEANING = {
     400: "The request cannot be read.",
     401: "Nobody is signed in, or name or password are wrong.",

@@ -26,19 +26,17 @@ _JSON_OR_GZIP = {"schema": {"type": "object", "description": "See `axons.data.la
 _LAYERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": _JSON_OR_GZIP}, "description": "The layers; ETag is the revision."}
 }
+_NUMBER = Annotated[int, Path(ge=1, le=2**31 - 1, description="Revisions are counted from 1.")]
+_OptionalId = Annotated[str | None, Query(max_length=64, pattern="^[A-Za-z0-9_-]+$")]
+IfMatch = Annotated[
+    str | None, Header(alias="If-Match", max_length=100, description="The revision that the labels began with.")
+]
 
 
 class TilesAssigned(BaseModel):
     """How many tiles have changed their person."""
 
     num_tiles: int
-
-
-_NUMBER = Annotated[int, Path(ge=1, le=2**31 - 1, description="Revisions are counted from 1.")]
-_OptionalId = Annotated[str | None, Query(max_length=64, pattern="^[A-Za-z0-9_-]+$")]
-IfMatch = Annotated[
-    str | None, Header(alias="If-Match", max_length=100, description="The revision that the labels began with.")
-]
 
 
 async def _base(if_match: IfMatch = None) -> int:

@@ -97,6 +97,11 @@ class Image(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
+    @property
+    def known_as(self) -> str:
+        """The id in training sets, the same wherever the project travels."""
+        return self.source_id or self.id
+
 
 class Tiling(SQLModel, table=True):
     """A tile size of a project; one tiling is current, labels of the others were copied into it."""
