@@ -23,11 +23,9 @@ _T = TypeVar("_T")
 _RETRY_FOR_S = 8.0
 _TAKEN_WAIT_S = 20.0  # a killed app's replica lives on for seconds
 _UNIQUE_TRIES = 3
-# All stay open: opening one takes longer than a request.
-_SQLITE_READERS = 48
-# A few are best: Python runs one thread at a time, and each of the many answers of PostgreSQL gives it away. Of many
-# transactions at once none gets on, while one that waits for a connection holds up nobody.
-_POSTGRES_CONNECTIONS = 8
+# All stay open, for opening one takes longer than a request. A few are best: Python runs one thread at a time, and each
+# step of a transaction gives it away. Of many at once none gets on, while one that waits here holds up nobody.
+_CONNECTIONS = 8
 _CONNECTION_WAIT_S = 10.0
 _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
 
@@ -139,7 +137,7 @@ def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:
     if not is_sqlite:
         return create_engine(
             url,
-            pool_size=_POSTGRES_CONNECTIONS,
+            pool_size=_CONNECTIONS,
             max_overflow=0,
             pool_timeout=_CONNECTION_WAIT_S,
             isolation_level="REPEATABLE READ",
@@ -148,7 +146,7 @@ def _engine(url: str, *, is_sqlite: bool, begin: str) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
-        pool_size=1 if is_writer else _SQLITE_READERS,
+        pool_size=1 if is_writer else _CONNECTIONS,
         max_overflow=0,
         pool_timeout=_CONNECTION_WAIT_S,
         connect_args={"check_same_thread": False, "timeout": 10, "isolation_level": None},

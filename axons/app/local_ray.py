@@ -34,6 +34,8 @@ def set_environment(environment: MutableMapping[str, str], data: Path) -> None:
         RAY_TRAIN_ENABLE_STATE_TRACKING="1",
         # Otherwise Ray listens on the address of the network card, where others reach it.
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+        # Else the platform waits behind everything else on the machine; what computes long gives way by itself.
+        RAY_worker_niceness="0",
         # Idle processes for each logical CPU, at 60 MB each, would be more than half of all memory.
         RAY_prestart_worker_first_driver="0",
         RAY_enable_worker_prestart="0",

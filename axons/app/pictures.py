@@ -1,12 +1,14 @@
 """Pictures that browsers see: 8-bit views of windows, thumbnails, masks; without any of the upload's metadata."""
 
 import io
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import PIL.Image
+from cachetools import LRUCache, cached
 
 from axons.app.tables import Image, Tile
 from axons.data.images import ContrastLimits, WorkingImage, encode_jpeg, encode_png
@@ -14,6 +16,7 @@ from axons.data.storage import Storage
 from axons.data.tiles import Window
 
 _THUMBNAIL = 256
+_SEEN_BYTES = 64 << 20
 
 
 def tile_window(image: Image, tile: Tile, margin: int) -> Window:
@@ -23,7 +26,13 @@ def tile_window(image: Image, tile: Tile, margin: int) -> Window:
 
 def view_png(storage: Storage, image: Image, window: Window) -> bytes:
     """A window at full size."""
-    return encode_png(_limits(image).view(_working(storage, image.working_key).read(window)))
+    return _view_png(storage.local_path(image.working_key), _limits(image), window)
+
+
+# A class looks at copies of the same images: what one student has seen, the others get without work.
+@cached(LRUCache[object, bytes](_SEEN_BYTES, getsizeof=len), lock=threading.Lock())
+def _view_png(path: Path, limits: ContrastLimits, window: Window) -> bytes:
+    return encode_png(limits.view(_open(path).read(window)))
 
 
 def small_view(storage: Storage, image: Image, max_side: int, kind: Literal["png", "jpeg"]) -> bytes:

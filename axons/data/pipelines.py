@@ -8,6 +8,7 @@ import ray.data
 from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
+from axons.data.priority import give_way
 from axons.errors import AxonsError
 
 _MAX_BLOCKS = 1000  # more tasks than this only cost scheduling
@@ -52,5 +53,6 @@ def stream(
 def _call(
     item: dict[str, bytes], function: Callable[..., Iterator[bytes]], arguments: dict[str, Any]
 ) -> Iterator[dict[str, bytes]]:
+    give_way()
     for answer in function(item["row"], **arguments):
         yield {"row": answer}

@@ -13,6 +13,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from axons.data.priority import give_way
 from axons.data.shards import ShardReader
 from axons.data.storage import open_storage
 from axons.data.training_set import TrainingSet, load_training_set
@@ -59,6 +60,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     folder = RunFolder(settings["run_uri"])
     if folder.outcome(settings["attempt"]):
         return
+    give_way()
     job = _job(folder, settings["attempt"], on_gpu=settings["on_gpu"])
     is_first = job.workers.rank == 0
     reporter = Reporter(

@@ -79,12 +79,7 @@ def list_runs(
 @router.get("/{run_id}", operation_id="get_run")
 def get_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
     """One run as it is now."""
-
-    def read(session: Session) -> RunPublic:
-        run, _ = runs.get_run(session, actor, run_id)
-        return runs.public_runs(session, [run])[0]
-
-    return platform.database.read(read)
+    return platform.database.read(lambda session: runs.public_run(session, actor, run_id))
 
 
 @router.get("/{run_id}/metrics", operation_id="get_run_metrics")

@@ -172,11 +172,13 @@ def get_run(session: Session, actor: Actor, run_id: str) -> tuple[Run, Job]:
     Raises:
         NotFound: there is none for the actor.
     """
-    run = session.get(Run, run_id)
-    seen = run is not None and run.deleted_at is None and _sees(session, actor, run.project_id)
-    if run is None or not seen:
-        raise NotFound(f"there is no run {run_id!r}; look at the list of the project's runs")
+    run = _seen_run(session, actor, run_id)
     return run, session.get_one(Job, run.job_id)
+
+
+def public_run(session: Session, actor: Actor, run_id: str) -> RunPublic:
+    """See `get_run`; what others may see of it."""
+    return public_runs(session, [_seen_run(session, actor, run_id)])[0]
 
 
 def list_runs(
@@ -320,8 +322,10 @@ def _public(run: Run, job: Job, places: dict[str, int], model_id: str | None) ->
     )
 
 
-def _sees(session: Session, actor: Actor, project_id: str) -> bool:
-    seen = select(Project.id).where(
-        visible_projects(actor), col(Project.id) == project_id, col(Project.deleted_at).is_(None)
-    )
-    return session.exec(seen).first() is not None
+def _seen_run(session: Session, actor: Actor, run_id: str) -> Run:
+    asked = select(Run).join(Project, col(Project.id) == col(Run.project_id))
+    is_there = (col(Run.id) == run_id, col(Run.deleted_at).is_(None), col(Project.deleted_at).is_(None))
+    run = session.exec(asked.where(visible_projects(actor), *is_there)).first()
+    if run is None:
+        raise NotFound(f"there is no run {run_id!r}; look at the list of the project's runs")
+    return run

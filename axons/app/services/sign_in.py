@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, update
+from sqlalchemy import bindparam, or_, update
 from sqlmodel import Session, col, select
 
 from axons.app import passwords
@@ -23,6 +23,29 @@ _FREE_TRIES = 10
 _LONGEST_DELAY_S = 900
 _SEEN_EVERY = timedelta(minutes=1)
 _WRONG = "name or password is wrong; try again, or ask your educator for a new password"
+
+# Asked at every request: putting such a question together takes longer than its answer.
+_OF_COOKIE = (
+    select(SignIn, User)
+    .join(User, col(User.id) == col(SignIn.user_id))
+    .where(
+        col(SignIn.id) == bindparam("digest"),
+        col(SignIn.revoked_at).is_(None),
+        col(SignIn.expires_at) > bindparam("at"),
+        col(SignIn.last_seen_at) > bindparam("since"),
+        col(User.is_active),
+    )
+)
+_OF_TOKEN = (
+    select(Token, User)
+    .join(User, col(User.id) == col(Token.user_id))
+    .where(
+        col(Token.token_hash) == bindparam("digest"),
+        col(Token.revoked_at).is_(None),
+        or_(col(Token.expires_at).is_(None), col(Token.expires_at) > bindparam("at")),
+        col(User.is_active),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +133,8 @@ def end_all(session: Session, user_id: str, *, but: str | None = None) -> None:
 def visitor_of_cookie(session: Session, cookie: str, settings: Settings) -> Visitor | None:
     """Whose live session this is."""
     at = now()
-    found = session.exec(
-        select(SignIn, User)
-        .join(User, col(User.id) == col(SignIn.user_id))
-        .where(
-            col(SignIn.id) == digest(cookie),
-            col(SignIn.revoked_at).is_(None),
-            col(SignIn.expires_at) > at,
-            col(SignIn.last_seen_at) > at - timedelta(minutes=settings.session_idle_minutes),
-            col(User.is_active),
-        )
-    ).first()
+    since = at - timedelta(minutes=settings.session_idle_minutes)
+    found = session.exec(_OF_COOKIE, params={"digest": digest(cookie), "at": at, "since": since}).first()
     if found is None:
         return None
     sign_in, user = found
@@ -133,16 +147,7 @@ def visitor_of_cookie(session: Session, cookie: str, settings: Settings) -> Visi
 
 def visitor_of_token(session: Session, token: str) -> Visitor | None:
     """Whose live token this is."""
-    found = session.exec(
-        select(Token, User)
-        .join(User, col(User.id) == col(Token.user_id))
-        .where(
-            col(Token.token_hash) == digest(token),
-            col(Token.revoked_at).is_(None),
-            or_(col(Token.expires_at).is_(None), col(Token.expires_at) > now()),
-            col(User.is_active),
-        )
-    ).first()
+    found = session.exec(_OF_TOKEN, params={"digest": digest(token), "at": now()}).first()
     if found is None:
         return None
     row, user = found
