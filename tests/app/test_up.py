@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from axons.app.tables import now
 from axons.app.up import _keys_to_warm
 from tests.app.images import add_project
 from tests.app.installation import AXONS, command, environment, install
+from tests.app.networks import other_network
 from tests.app.test_works import add_model
 from tests.conftest import free_port
 from tests.serve.models import make_model
@@ -34,6 +36,12 @@ def up(tmp_path_factory):
     if installation.process.poll() is None:
         installation.stop()
     shutil.rmtree(local_ray.session_folder(installation.data), ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def signed_in(up):
+    """What the command answered to the code of the first start; from then on it knows its token."""
+    return command(up, "login", "--code", up.told["code"])
 
 
 def test_it_is_ready_and_well(up, record_property):
@@ -59,16 +67,27 @@ def test_idle_everything_together_stays_below_3_gb(up, record_property):
     assert pss < IDLE_MEMORY
 
 
-def test_every_port_is_on_loopback(up):
+def listening(up):
+    """The addresses and ports on which anything of it listens."""
     whole = [psutil.Process(up.process.pid), *up.processes()]
-    listening = {
-        connection.laddr.ip
+    return {
+        connection.laddr
         for process in whole
         if process.is_running()
         for connection in process.net_connections(kind="tcp")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_every_port_is_on_loopback(up):
+    assert {address.ip for address in listening(up)} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_from_another_machine_nothing_is_reached(up):
+    ports = {address.port for address in listening(up)}
+    with socket.create_server(("0.0.0.0", 0)) as open_to_all, other_network() as elsewhere:
+        port = open_to_all.getsockname()[1]
+        assert elsewhere.reached({*ports, port}) == {port}
 
 
 def test_the_dashboard_asks_for_rays_token(up):
@@ -84,8 +103,7 @@ def test_only_the_owner_reads_the_data_folder_and_the_secrets(up):
     assert modes == {"ray-token": 0o600, "secret": 0o600}
 
 
-def test_the_code_signs_the_command_in_once(up):
-    signed_in = command(up, "login", "--code", up.told["code"])
+def test_the_code_signs_the_command_in_once(up, signed_in):
     assert signed_in["user"]["role"] == "administrator"
     assert stat.S_IMODE((up.data.parent / "config/axons/credentials.json").stat().st_mode) == 0o600
     assert command(up, "project", "list") == []
@@ -143,6 +161,7 @@ def test_a_port_that_is_taken_is_refused_with_what_to_do(up, tmp_path):
     assert "choose another with --port" in done.stderr
 
 
+@pytest.mark.usefixtures("signed_in")
 def test_after_a_kill_the_next_start_goes_on_with_what_was_saved(up):
     token = command(up, "token", "create", "kept")["token"]
     command(up, "project", "create", "kept", "--classes", "background,axon")
