@@ -61,8 +61,11 @@ def build_app(platform: Platform) -> ASGIApp:
 
 
 def _routers() -> list[APIRouter]:
-    """One router for each part of REST."""
+    """One router for each part of REST; asked in this order, so first those that a class asks all the time."""
     return [
+        tiles.router,
+        runs.router,
+        jobs.router,
         annotation_files.router,
         assignments.router,
         audit.router,
@@ -72,14 +75,11 @@ def _routers() -> list[APIRouter]:
         evaluations.router,
         hand_ins.router,
         images.router,
-        jobs.router,
         members.router,
         models.router,
         predictions.router,
         projects.router,
-        runs.router,
         schemas.router,
-        tiles.router,
         tilings.router,
         training_sets.router,
         trash.router,

@@ -4,6 +4,7 @@ import fcntl
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.pool import QueuePool
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 from tenacity import RetryCallState, Retrying, stop_after_delay, wait_random_exponential
 
 from axons.errors import DatabaseBusy, DatabaseTaken
@@ -27,7 +29,27 @@ _UNIQUE_TRIES = 3
 # step of a transaction gives it away. Of many at once none gets on, while one that waits here holds up nobody.
 _CONNECTIONS = 8
 _CONNECTION_WAIT_S = 10.0
+_CHANGES = "changes"
 _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
+
+
+UNCOUNTED = {"is_uncounted": True}  # option of an update of which `Database.num_changes` shall not tell
+
+
+class _CountingSession(Session):
+    """Writes down in `info` which tables have had rows changed or deleted."""
+
+
+@event.listens_for(_CountingSession, "after_flush")
+def _count_rows(session: Session, _context: Any) -> None:
+    session.info.setdefault(_CHANGES, set()).update(type(row) for row in (*session.dirty, *session.deleted))
+
+
+@event.listens_for(_CountingSession, "do_orm_execute")
+def _count_statement(state: ORMExecuteState) -> None:
+    if (state.is_update or state.is_delete) and not state.execution_options.get("is_uncounted"):
+        assert state.bind_mapper is not None
+        state.session.info.setdefault(_CHANGES, set()).add(state.bind_mapper.class_)
 
 
 class Database:
@@ -45,6 +67,8 @@ class Database:
             _engine(url, is_sqlite=self.is_sqlite, begin="BEGIN IMMEDIATE") if self.is_sqlite else self._reader
         )
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
+        self._num_changes: Counter[type] = Counter()
+        self._changes_lock = threading.Lock()
 
     def read(self, function: Callable[[Session], _T]) -> _T:
         """The answer of a function that only reads.
@@ -61,6 +85,10 @@ class Database:
             DatabaseBusy: the database did not answer in time.
         """
         return self._run(function, self._writer)
+
+    def num_changes(self, *tables: type[SQLModel]) -> int:
+        """How many transactions of this process have changed or deleted rows of these tables."""
+        return sum(self._num_changes[table] for table in tables)
 
     def check(self) -> None:
         """Ask the database something.
@@ -99,8 +127,13 @@ class Database:
 
     def _once(self, function: Callable[[Session], _T], engine: Engine) -> _T:
         lock: Any = self._write_lock if engine is self._writer else nullcontext()
-        with lock, Session(engine, expire_on_commit=False) as session, session.begin():
-            return function(session)
+        session = _CountingSession(engine, expire_on_commit=False)
+        try:
+            with lock, session, session.begin():
+                return function(session)
+        finally:  # also of a commit that failed: perhaps it was only its answer that was lost
+            with self._changes_lock:
+                self._num_changes.update(session.info.get(_CHANGES, ()))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from axons.app.rest.problems import problem, problem_of
 from axons.app.services import sign_in
 from axons.app.services.sign_in import Visitor
 from axons.app.settings import Settings
+from axons.app.visitors import RecentVisitors
 from axons.errors import AxonsError, DatabaseBusy
 
 _LOG = logging.getLogger("axons.gate")
@@ -86,6 +87,7 @@ class Gate:
         self._app = app
         self._platform = platform
         self._settings = platform.settings
+        self._recent = RecentVisitors(platform.database)
         self._public_origin = "{0.scheme}://{0.netloc}".format(urlsplit(platform.settings.public_url))
         self._lookups: CapacityLimiter | None = None
         self._headers = _HEADERS | (_HTTPS_HEADERS if _is_https(platform.settings) else {})
@@ -146,17 +148,24 @@ class Gate:
         return await self._look_up(cookie, is_token=False) if cookie else None
 
     async def _look_up(self, secret: str, *, is_token: bool) -> Visitor | None:
+        visitor = self._recent.get(secret, is_token=is_token)
+        if visitor is not None and sign_in.is_seen_lately(visitor):
+            return visitor
         if self._lookups is None:
             self._lookups = CapacityLimiter(_LOOKUPS_AT_ONCE)  # so that slow routes do not keep others at the door
         return await anyio.to_thread.run_sync(self._find, secret, is_token, limiter=self._lookups)
 
     def _find(self, secret: str, is_token: bool) -> Visitor | None:
-        database = self._platform.database
+        database, state = self._platform.database, self._recent.state()
         if is_token:
             visitor = database.read(lambda session: sign_in.visitor_of_token(session, secret))
         else:
             visitor = database.read(lambda session: sign_in.visitor_of_cookie(session, secret, self._settings))
-        if visitor is not None and not sign_in.is_seen_lately(visitor):
+        if visitor is None:
+            return None
+        if sign_in.is_seen_lately(visitor):
+            self._recent.put(secret, visitor, state, is_token=is_token)
+        else:
             try:
                 database.write(lambda session: sign_in.write_seen(session, visitor.actor))
             except AxonsError as error:  # who reads may go on reading

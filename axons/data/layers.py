@@ -5,7 +5,6 @@ Values: 0 to 252 are class indices (0 background), 254 is "ignored on purpose", 
 """
 
 import gzip
-import json
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
+import orjson
 
 from axons.errors import AnnotationRefused
 
@@ -206,13 +206,13 @@ def from_json(document: Any) -> Annotation:
 
 def pack(annotation: Annotation) -> bytes:
     """The annotation as gzipped JSON, the same bytes each time."""
-    document = json.dumps(to_json(annotation), separators=(",", ":")).encode()
-    return gzip.compress(document, compresslevel=5, mtime=0)  # 9 takes twelve times as long and saves 7 %
+    # Level 9 takes twelve times as long and saves 7 %.
+    return gzip.compress(orjson.dumps(to_json(annotation)), compresslevel=5, mtime=0)
 
 
 def unpack(data: bytes) -> Annotation:
     """The inverse of `pack`."""
-    return from_json(json.loads(gzip.decompress(data)))
+    return from_json(orjson.loads(gzip.decompress(data)))
 
 
 def _paint_polygons(plane: np.ndarray, polygons: Sequence[PolygonLayer]) -> None:

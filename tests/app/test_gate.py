@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from axons.app.build import build_app
 from axons.app.gate import PUBLIC, Gate
+from axons.app.services import sign_in as sign_in_service
 from axons.app.tables import SignIn, Token, User, now
 from tests.app.browser import ADDRESS, give_password, open_browser, sign_in, signed_in
 
@@ -262,3 +263,65 @@ def test_requests_beside_each_other_are_all_let_in(platform, ana):
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert statuses == [200] * 20
+
+
+def lookups(monkeypatch) -> list[str]:
+    """The tokens and cookies that are looked for in the database from now on."""
+    asked: list[str] = []
+    found = sign_in_service.visitor_of_cookie
+    monkeypatch.setattr(
+        sign_in_service,
+        "visitor_of_cookie",
+        lambda session, cookie, settings: asked.append(cookie) or found(session, cookie, settings),
+    )
+    return asked
+
+
+def test_who_was_let_in_a_moment_ago_is_not_looked_up_again(platform, ana, monkeypatch):
+    browser, asked = signed_in(platform, ana), lookups(monkeypatch)
+    statuses = [browser.get("/api/v1/projects").status_code for _ in range(5)]
+    assert (statuses, len(asked)) == ([200] * 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (User, {"is_active": False}),
+        (SignIn, {"revoked_at": now()}),
+        (SignIn, {"expires_at": now() - timedelta(seconds=1)}),
+    ],
+)
+def test_who_was_let_in_a_moment_ago_is_out_at_once_after_a_change(platform, ana, table, values):
+    browser = signed_in(platform, ana)
+    before = browser.get("/api/v1/projects").status_code
+    change(platform, table, **values)
+    assert (before, browser.get("/api/v1/projects").status_code) == (200, 401)
+
+
+def test_another_role_counts_from_the_next_request(platform, ana):
+    browser = signed_in(platform, ana)
+    before = browser.get("/api/v1/audit").status_code
+    change(platform, User, role="administrator")
+    assert (before, browser.get("/api/v1/audit").status_code) == (403, 200)
+
+
+def test_whoever_changes_while_being_looked_up_is_looked_up_again(platform, ana, monkeypatch):
+    browser, found, is_first = signed_in(platform, ana), sign_in_service.visitor_of_cookie, iter([True])
+
+    def disabled_meanwhile(*asked):
+        visitor = found(*asked)
+        if next(is_first, False):
+            thread = threading.Thread(target=change, args=(platform, User), kwargs={"is_active": False})
+            thread.start()
+            thread.join()
+        return visitor
+
+    monkeypatch.setattr(sign_in_service, "visitor_of_cookie", disabled_meanwhile)
+    assert [browser.get("/api/v1/projects").status_code for _ in range(2)] == [200, 401]
+
+
+def test_a_visitor_is_not_remembered_for_long(platform, ana, monkeypatch):
+    monkeypatch.setattr("axons.app.visitors._REMEMBER_S", 0)
+    browser, asked = signed_in(platform, ana), lookups(monkeypatch)
+    statuses = [browser.get("/api/v1/projects").status_code for _ in range(3)]
+    assert (statuses, len(asked)) == ([200] * 3, 3)

@@ -1,6 +1,6 @@
 """Which projects an actor sees and what may be done there; every service that takes an id goes through here."""
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select, true
+from sqlalchemy import BindParameter, ColumnElement, and_, exists, or_, select, true
 from sqlmodel import Session, col
 
 from axons.app.policy import SWITCHES, Actor, ProjectAction, Switch, project_role_may
@@ -33,19 +33,22 @@ def project_role(session: Session, actor: Actor, project: Project) -> str | None
 
 def visible_projects(actor: Actor) -> ColumnElement[bool]:
     """The condition on `Project` rows that the actor may see."""
-    if actor.is_administrator:
-        return true()
+    return true() if actor.is_administrator else visible_to(actor.user_id)
+
+
+def visible_to(user_id: str | BindParameter[str]) -> ColumnElement[bool]:
+    """The condition on `Project` rows that somebody may see who is no administrator."""
     is_member = exists(
-        select(1).where(col(ProjectMember.project_id) == Project.id, col(ProjectMember.user_id) == actor.user_id)
+        select(1).where(col(ProjectMember.project_id) == Project.id, col(ProjectMember.user_id) == user_id)
     )
     teaches = exists(
         select(1).where(
             col(Membership.classroom_id) == Project.classroom_id,
-            col(Membership.user_id) == actor.user_id,
+            col(Membership.user_id) == user_id,
             col(Membership.role) == "educator",
         )
     )
-    return or_(col(Project.owner_id) == actor.user_id, is_member, and_(col(Project.classroom_id).is_not(None), teaches))
+    return or_(col(Project.owner_id) == user_id, is_member, and_(col(Project.classroom_id).is_not(None), teaches))
 
 
 def teaches(session: Session, actor: Actor, classroom_id: str | None) -> bool:

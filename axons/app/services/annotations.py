@@ -1,7 +1,6 @@
 """Labels of tiles: saved whole, revision by revision; nothing that was saved is ever changed."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Set
 from dataclasses import dataclass
@@ -9,7 +8,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import orjson
 from pydantic import BaseModel, Field
+from sqlalchemy import bindparam
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
@@ -41,6 +42,14 @@ _MAX_JSON_BYTES = 64 << 20
 _MAX_MASK_PIXELS = 1 << 28  # all boxes together: each is unpacked
 _MAX_CROSSINGS = 1 << 24  # of polygon edges with rows of pixels: each costs some 50 bytes while it is rendered
 _NO_CLASSES = frozenset({IGNORED, UNLABELLED, SEE_THROUGH})
+
+# Asked at every save: see `sign_in`.
+_LAYERS = select(Revision.layers).where(
+    col(Revision.tile_id) == bindparam("tile_id"), col(Revision.number) == bindparam("number")
+)
+_SAVED_BEFORE = select(Revision).where(
+    col(Revision.tile_id) == bindparam("tile_id"), col(Revision.save_id) == bindparam("save_id")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +226,7 @@ def newest_layers(session: Session, tile: Tile) -> bytes:
     """The packed labels of a tile."""
     if tile.revision == 0:
         return pack(Annotation(height=tile.height, width=tile.width))
-    newest = (col(Revision.tile_id) == tile.id, col(Revision.number) == tile.revision)
-    return session.exec(select(Revision.layers).where(*newest)).one()
+    return session.exec(_LAYERS, params={"tile_id": tile.id, "number": tile.revision}).one()
 
 
 def get_revision(session: Session, actor: Actor, tile_id: str, number: int) -> Revision:
@@ -275,8 +283,7 @@ def check_labels(labels: Labels, tile: Tile | MeasuredTile, class_indices: Set[i
 
 
 def _repeated(session: Session, tile: Tile, save_id: str, labels: Labels) -> Saved | None:
-    same = (col(Revision.tile_id) == tile.id, col(Revision.save_id) == save_id)
-    found = session.exec(select(Revision).where(*same)).first()
+    found = session.exec(_SAVED_BEFORE, params={"tile_id": tile.id, "save_id": save_id}).first()
     if found is None:
         return None
     if found.crc32 != labels.crc32:
@@ -313,8 +320,8 @@ def _document(data: bytes) -> dict[str, Any]:
     if len(data) > _MAX_JSON_BYTES:
         raise TooLarge(f"annotation has more than {_MAX_JSON_BYTES >> 20} MB; flatten its layers")
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = orjson.loads(data)
+    except ValueError as error:
         raise AnnotationRefused(f"annotation is not JSON ({error}); send it again") from error
     if not isinstance(document, dict):
         raise AnnotationRefused("annotation is not a JSON object; send what the editor saved")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from axons.app.policy import Actor
@@ -15,6 +16,10 @@ from axons.data.pictures import CLASS_COLOURS, class_colours
 from axons.errors import Conflict, NotFound
 
 BACKGROUND = 0
+
+_CLASSES = (
+    select(LabelClass).where(col(LabelClass.project_id) == bindparam("project_id")).order_by(col(LabelClass.index))
+)
 
 
 class ClassCreate(BaseModel):
@@ -37,8 +42,7 @@ class ClassUpdate(BaseModel):
 
 def classes_of(session: Session, project_id: str) -> Sequence[LabelClass]:
     """All classes by index, with those that were deleted: pixels may hold them."""
-    asked = select(LabelClass).where(col(LabelClass.project_id) == project_id).order_by(col(LabelClass.index))
-    return session.exec(asked).all()
+    return session.exec(_CLASSES, params={"project_id": project_id}).all()
 
 
 def add_first(session: Session, project: Project, names: Sequence[str]) -> None:

@@ -1,18 +1,19 @@
 """Runs: trainings that are checked before they wait, followed while they run, and kept."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Boolean, and_, bindparam, or_
 from sqlmodel import Session, col, func, select
 
 from axons.app.jobs import queue
 from axons.app.jobs import train as trainings
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.services.access import get_project, is_switched_on, limit_of, teaches, visible_projects
+from axons.app.services.access import get_project, is_switched_on, limit_of, teaches, visible_projects, visible_to
 from axons.app.services.jobs import JobPublic, add_job, cancel_job
 from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
@@ -46,6 +47,20 @@ class RunCreate(BaseModel):
     name: Name | None = None
     config: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
     prepare: bool = False
+
+# Asked again and again while a run is watched: see `sign_in`.
+_RUN = (
+    select(Run, Job, col(Model.id))
+    .join(Project, col(Project.id) == col(Run.project_id))
+    .join(Job, col(Job.id) == col(Run.job_id))
+    .outerjoin(Model, and_(col(Model.run_id) == col(Run.id), col(Model.deleted_at).is_(None)))
+    .where(
+        col(Run.id) == bindparam("run_id"),
+        col(Run.deleted_at).is_(None),
+        col(Project.deleted_at).is_(None),
+        or_(bindparam("sees_all", type_=Boolean), visible_to(bindparam("user_id"))),
+    )
+)
 
 
 class RunPublic(BaseModel):
@@ -172,13 +187,14 @@ def get_run(session: Session, actor: Actor, run_id: str) -> tuple[Run, Job]:
     Raises:
         NotFound: there is none for the actor.
     """
-    run = _seen_run(session, actor, run_id)
-    return run, session.get_one(Job, run.job_id)
+    run, job, _model_id = _seen_run(session, actor, run_id)
+    return run, job
 
 
 def public_run(session: Session, actor: Actor, run_id: str) -> RunPublic:
     """See `get_run`; what others may see of it."""
-    return public_runs(session, [_seen_run(session, actor, run_id)])[0]
+    run, job, model_id = _seen_run(session, actor, run_id)
+    return _public(run, job, _places(session, [job]), model_id)
 
 
 def list_runs(
@@ -201,7 +217,7 @@ def public_runs(session: Session, runs: Sequence[Run]) -> list[RunPublic]:
     jobs = {job.id: job for job in session.exec(select(Job).where(col(Job.id).in_([run.job_id for run in runs])))}
     models = session.exec(select(Model).where(col(Model.run_id).in_([run.id for run in runs]))).all()
     model_of = {model.run_id: model.id for model in models if model.deleted_at is None}
-    places = queue.ahead(session) if any(job.state == "queued" for job in jobs.values()) else {}
+    places = _places(session, jobs.values())
     return [_public(run, jobs[run.job_id or ""], places, model_of.get(run.id)) for run in runs]
 
 
@@ -313,6 +329,10 @@ def _count_trainings(session: Session, actor: Actor, project: Project, settings:
         )
 
 
+def _places(session: Session, jobs: Iterable[Job]) -> dict[str, int]:
+    return queue.ahead(session) if any(job.state == "queued" for job in jobs) else {}
+
+
 def _public(run: Run, job: Job, places: dict[str, int], model_id: str | None) -> RunPublic:
     shown = JobPublic.of(job, ahead=places.get(job.id))
     return RunPublic(
@@ -322,10 +342,9 @@ def _public(run: Run, job: Job, places: dict[str, int], model_id: str | None) ->
     )
 
 
-def _seen_run(session: Session, actor: Actor, run_id: str) -> Run:
-    asked = select(Run).join(Project, col(Project.id) == col(Run.project_id))
-    is_there = (col(Run.id) == run_id, col(Run.deleted_at).is_(None), col(Project.deleted_at).is_(None))
-    run = session.exec(asked.where(visible_projects(actor), *is_there)).first()
-    if run is None:
+def _seen_run(session: Session, actor: Actor, run_id: str) -> tuple[Run, Job, str | None]:
+    asked = {"run_id": run_id, "user_id": actor.user_id, "sees_all": actor.is_administrator}
+    found = session.exec(_RUN, params=asked).first()
+    if found is None:
         raise NotFound(f"there is no run {run_id!r}; look at the list of the project's runs")
-    return run
+    return found

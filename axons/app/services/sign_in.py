@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, or_, update
 from sqlmodel import Session, col, select
 
 from axons.app import passwords
+from axons.app.database import UNCOUNTED
 from axons.app.passwords import digest
 from axons.app.platform import Platform
 from axons.app.policy import Actor
@@ -168,10 +169,11 @@ def write_seen(session: Session, actor: Actor) -> None:
     at = now()
     if actor.sign_in_id is not None:
         mine = col(SignIn.id) == actor.sign_in_id
-        session.exec(update(SignIn).where(mine, col(SignIn.last_seen_at) < at - _SEEN_EVERY).values(last_seen_at=at))
+        seen = update(SignIn).where(mine, col(SignIn.last_seen_at) < at - _SEEN_EVERY).values(last_seen_at=at)
     else:
         is_old = or_(col(Token.last_used_at).is_(None), col(Token.last_used_at) < at - _SEEN_EVERY)
-        session.exec(update(Token).where(col(Token.id) == actor.token_id, is_old).values(last_used_at=at))
+        seen = update(Token).where(col(Token.id) == actor.token_id, is_old).values(last_used_at=at)
+    session.exec(seen, execution_options=UNCOUNTED)
 
 
 def make_token(session: Session, actor: Actor, name: str, expires_at: datetime | None) -> tuple[Token, str]:
