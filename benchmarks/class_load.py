@@ -23,7 +23,7 @@ import numpy as np
 from axons.client import Client
 from axons.data.layers import annotation_of, to_json
 from axons.data.sample import SAMPLE_CLASSES, draw_micrograph
-from benchmarks.measuring import Figure, MemoryWatch, Result, at_most
+from benchmarks.measuring import Figure, Result, at_most
 from benchmarks.platform_up import REPLICA, percentile, process_of, project_with, running, sign_in, write_pictures
 from tests.app import postgres
 from tests.app.installation import Installation
@@ -42,10 +42,10 @@ def measure(scratch: Path, *, is_small: bool) -> Result:
     for name, platform in platforms.items():
         with platform() as up:
             school = _School(up, scratch / name, num_students=6 if is_small else 60)
-            with MemoryWatch(process_of(up, REPLICA).pid, every_s=2) as memory:
-                asyncio.run(school.work(20 if is_small else 180))
+            asyncio.run(school.work(20 if is_small else 180))
+            memory = process_of(up, REPLICA).memory_full_info().pss  # not before: to look takes time from the class
             figures += school.figures(name)
-            notes.append(f"{name}: {school.told()}; the application had {memory.total / 1e6:.0f} MB of PSS at most")
+            notes.append(f"{name}: {school.told()}; the application had {memory / 1e6:.0f} MB of PSS at the end")
     return Result(figures=figures, notes=notes)
 
 

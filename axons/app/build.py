@@ -36,12 +36,11 @@ from axons.app.rest.problems import ANYWHERE, DescribedApi, add_problem_handlers
 from axons.app.v2 import build_v2
 
 
-def build_api(platform: Platform) -> FastAPI:
-    """The REST API, without the gate: `request.scope["axons.actor"]` says who asks."""
+def build_api() -> FastAPI:
+    """The REST API, without the gate: a request's scope says who asks (`axons.actor`) what (`axons.platform`)."""
     api = DescribedApi(title="Axons", version=__version__, docs_url=None, redoc_url=None)
-    api.state.platform = platform
     add_problem_handlers(api)
-    api.add_middleware(Idempotency, platform=platform)
+    api.add_middleware(Idempotency)
     for router in _routers():
         api.include_router(router, prefix="/v1", responses=documented(*ANYWHERE))
     api.include_router(pages.router)
@@ -50,14 +49,18 @@ def build_api(platform: Platform) -> FastAPI:
 
 def build_app(platform: Platform) -> ASGIApp:
     """Everything that a browser or a client reaches, behind the gate."""
+    return Gate(build_site(), platform)
+
+
+def build_site() -> FastAPI:
+    """See `build_app`; without the gate."""
     app = FastAPI(title="Axons", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.platform = platform
     add_problem_handlers(app)
     app.include_router(health.router)
     app.include_router(pages.front)
-    app.mount("/api", build_api(platform))
-    app.mount("/v2", build_v2(platform))
-    return Gate(app, platform)
+    app.mount("/api", build_api())
+    app.mount("/v2", build_v2())
+    return app
 
 
 def _routers() -> list[APIRouter]:

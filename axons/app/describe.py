@@ -1,7 +1,6 @@
 """Writes `docs/rest.md` and `docs/settings.md`: `python -m axons.app.describe DOCS`."""
 
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from axons.app.build import build_api
-from axons.app.platform import Platform
 from axons.app.rest.problems import ANYWHERE
 from axons.app.settings import Settings
 
@@ -53,10 +51,7 @@ from the standard `AWS_*` variables on every node (`AWS_ENDPOINT_URL_S3` works).
 
 def rest_page() -> str:
     """Every route, by tag."""
-    with tempfile.TemporaryDirectory() as folder:
-        platform = Platform.open(Settings(data=Path(folder)))
-        document = build_api(platform).openapi()
-        platform.database.close()
+    document = build_api().openapi()
     routes: dict[str, list[str]] = defaultdict(list)
     for path, methods in document["paths"].items():
         for method in _METHODS:

@@ -97,6 +97,7 @@ class Gate:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
+            scope["axons.platform"] = self._platform
             body = _CountedBody(receive, self._settings.max_body_bytes)
             await self._pass(scope, body, _Answer(send, body, self._headers))
         else:  # nothing behind the gate speaks over web sockets

@@ -104,6 +104,6 @@ def check_health(platform: Platform) -> Health:
 @router.get("/healthz", operation_id="get_health")
 def get_health(request: Request, response: Response) -> Health:
     """Whether the platform can work; 503 if any of its parts does not answer."""
-    health = check_health(request.app.state.platform)
+    health = check_health(request.scope["axons.platform"])
     response.status_code = 200 if health.status == "well" else 503
     return health

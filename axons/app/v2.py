@@ -101,10 +101,9 @@ class Training(BaseModel):
     metrics: dict[str, Any]
 
 
-def build_v2(platform: Platform) -> FastAPI:
+def build_v2() -> FastAPI:
     """The application below `/v2`."""
     app = DescribedApi(title="Axons, DEEPaaS-compatible", version=__version__, docs_url=None, redoc_url=None)
-    app.state.platform = platform
     add_problem_handlers(app)
     app.include_router(router, responses=documented(*ANYWHERE))
 

@@ -3,10 +3,10 @@
 from starlette.testclient import TestClient
 
 from axons.app import passwords
-from axons.app.build import build_app
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.tables import User
+from tests.app.serving import the_app
 
 ADDRESS = "http://127.0.0.1:8000"
 PASSWORD = "right horse battery"
@@ -15,7 +15,7 @@ PASSWORD_HASH = passwords.hash_password(PASSWORD)
 
 def open_browser(platform: Platform, **headers: str) -> TestClient:
     return TestClient(
-        build_app(platform),
+        the_app(platform),
         base_url=ADDRESS,
         headers={"origin": ADDRESS, **headers},
         raise_server_exceptions=False,

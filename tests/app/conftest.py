@@ -1,19 +1,20 @@
 """A fresh database and storage folder per test, people in it, and clients that are signed in as them."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
-from axons.app.build import build_api
 from axons.app.database import Database
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.settings import Settings
 from axons.app.tables import User
-from axons.data.storage import open_storage
 from tests.app.postgres import postgres  # noqa: F401 (a fixture)
+from tests.app.serving import client_of, past_the_gate, the_api
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,15 +32,25 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
     return request.getfixturevalue("postgres").fresh_database()
 
 
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory) -> Path:
+    """Making the tables takes longer than most tests."""
+    path: Path = tmp_path_factory.mktemp("empty") / "axons.db"
+    database = Database(f"sqlite:///{path}")
+    SQLModel.metadata.create_all(database._writer)
+    database.close()
+    return path
+
+
 @pytest.fixture
-def platform(tmp_path, database_url) -> Iterator[Platform]:
+def platform(tmp_path, database_url, empty_sqlite) -> Iterator[Platform]:
     settings = Settings(data=tmp_path / "data", database_url=database_url)
     settings.data.mkdir()
-    database = Database(settings.database)
-    if database.is_sqlite:
-        SQLModel.metadata.create_all(database._writer)
-    yield Platform(settings=settings, database=database, storage=open_storage(settings.storage))
-    database.close()
+    if database_url is None:
+        shutil.copy(empty_sqlite, settings.data / "axons.db")
+    platform = Platform.open(settings)
+    yield platform
+    platform.database.close()
 
 
 def add_user(platform: Platform, name: str, role: str = "student") -> Actor:
@@ -77,10 +88,4 @@ class As:
     """REST as one person, past the gate: `As(platform, ana).get("/v1/projects")`."""
 
     def __new__(cls, platform: Platform, actor: Actor | None) -> TestClient:
-        api = build_api(platform)
-
-        async def app(scope, receive, send) -> None:
-            scope["axons.actor"] = actor
-            await api(scope, receive, send)
-
-        return TestClient(app, raise_server_exceptions=False)
+        return client_of(past_the_gate(the_api(), platform, actor))

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI
 from sqlmodel import select
 from starlette.testclient import TestClient
 
 from axons.app import passwords
-from axons.app.build import build_api
-from axons.app.database import Database
-from axons.app.gate import Gate
 from axons.app.migrate import migrate
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.rest.problems import add_problem_handlers
 from axons.app.settings import Settings
 from axons.app.tables import (
     Assignment,
@@ -45,10 +40,10 @@ from axons.app.tables import (
     now,
 )
 from axons.data.layers import annotation_of, crc32, pack, to_json
-from axons.data.storage import open_storage
 from tests.app.browser import ADDRESS
 from tests.app.conftest import add_user
 from tests.app.images import add_images, add_project
+from tests.app.serving import the_app, with_scope
 from tests.serve.models import make_card
 
 ACTORS = ("anonymous", "owner", "classmate", "outsider", "teacher", "other teacher", "administrator")
@@ -62,8 +57,7 @@ LABELS = to_json(annotation_of(PLANE)) | {"crc32": crc32(PLANE)}
 class World:
     """Where it lies, the ids of what is in it by the name of the path parameter, and each actor's account."""
 
-    folder: Path
-    api: FastAPI
+    settings: Settings
     ids: dict[str, Any]
     people: dict[str, Actor]
 
@@ -72,7 +66,7 @@ def make_world(folder: Path, database_url: str | None = None) -> World:
     """Everything in class 4b belongs to the owner; the outsider and the other teacher are in class 4c."""
     settings = Settings(data=folder, database_url=database_url)
     migrate(settings.database)
-    platform = Platform(settings=settings, database=Database(settings.database), storage=open_storage(settings.storage))
+    platform = Platform.open(settings)
     people = {
         "owner": add_user(platform, "owner"),
         "classmate": add_user(platform, "classmate"),
@@ -85,27 +79,23 @@ def make_world(folder: Path, database_url: str | None = None) -> World:
     project = add_project(platform, people["owner"], name=SECRET, classroom_id=classroom_id)
     (image,) = add_images(platform, people["owner"], project, folder)
     ids = platform.database.write(lambda session: _add_things(session, people, project, image.id))
-    api = build_api(platform)
     platform.database.close()
-    return World(folder=folder, api=api, ids=ids, people=people)
+    return World(settings=settings, ids=ids, people=people)
 
 
 def copy_world(world: World, folder: Path) -> Platform:
     """The platform on a fresh copy of the database; the storage is shared."""
     path = folder / f"{new_id()}.db"
-    shutil.copy(world.folder / "axons.db", path)
-    settings = Settings(data=folder, database_url=f"sqlite:///{path}", storage_url=str(world.folder / "storage"))
-    return Platform(settings=settings, database=Database(settings.database), storage=open_storage(settings.storage))
+    shutil.copy(world.settings.data / "axons.db", path)
+    settings = Settings(data=folder, database_url=f"sqlite:///{path}", storage_url=str(world.settings.data / "storage"))
+    return Platform.open(settings)
 
 
-def client_of(world: World, platform: Platform, actor: str) -> TestClient:
+def client_of(platform: Platform, actor: str, segment=None) -> TestClient:
     """REST through the gate, as one of the actors."""
-    world.api.state.platform = platform
-    app = FastAPI()
-    add_problem_handlers(app)
-    app.mount("/api", world.api)
     headers = {"authorization": f"Bearer {actor}"} if actor != "anonymous" else {}
-    return TestClient(Gate(app, platform), ADDRESS, False, headers=headers, follow_redirects=False)
+    app = with_scope(the_app(platform), {}, segment)
+    return TestClient(app, ADDRESS, False, headers=headers, follow_redirects=False)
 
 
 def _add_classes(session: Any, people: dict[str, Actor]) -> str:

@@ -8,17 +8,17 @@ import httpx
 import pytest
 import uvicorn
 
-from axons.app.build import build_app
 from axons.app.services import sign_in
 from axons.app.tables import Job, now
 from axons.client import Client
 from axons.errors import AxonsError, JobFailed, RequestFailed, ServerUnavailable
+from tests.app.serving import the_app
 from tests.conftest import free_port
 
 
 @pytest.fixture
 def url(platform):
-    server = uvicorn.Server(uvicorn.Config(build_app(platform), port=free_port(), log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(the_app(platform), port=free_port(), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

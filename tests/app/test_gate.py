@@ -11,11 +11,11 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from axons.app.build import build_app
 from axons.app.gate import PUBLIC, Gate
 from axons.app.services import sign_in as sign_in_service
 from axons.app.tables import SignIn, Token, User, now
 from tests.app.browser import ADDRESS, give_password, open_browser, sign_in, signed_in
+from tests.app.serving import the_app
 
 CROSS_SITE = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 HEADERS = {
@@ -243,7 +243,7 @@ def test_over_https_the_cookie_is_bound_to_the_host(platform, ana):
     platform = type(platform)(settings=settings, database=platform.database, storage=platform.storage)
     give_password(platform, ana)
     browser = TestClient(
-        build_app(platform), base_url="https://axons.example", headers={"origin": "https://axons.example"}
+        the_app(platform), base_url="https://axons.example", headers={"origin": "https://axons.example"}
     )
     answer = sign_in(browser, ana)
     cookie = answer.headers["set-cookie"]

@@ -7,14 +7,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from axons.app import health
-from axons.app.build import build_app
 from axons.errors import StorageUnavailable
 from tests.app.conftest import As
+from tests.app.serving import the_app
 
 
 @pytest.fixture
 def anybody(platform):
-    return TestClient(build_app(platform), base_url="http://127.0.0.1:8000")
+    return TestClient(the_app(platform), base_url="http://127.0.0.1:8000")
 
 
 def test_without_ray_the_platform_is_unwell_and_says_so(anybody, monkeypatch):

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from axons.app.build import build_api
 from axons.app.tables import new_id
 from tests.app.policy_world import ACTORS, LABELS, SECRET, World, client_of, copy_world, make_world
+from tests.app.serving import the_api
 
 EVERYBODY, SIGNED_IN, MEMBERS, IN_CLASS = "yyyyyyy", "ayyyyyy", "ayhhyhy", "ayyhyhy"
 TEACHERS, ADMINISTRATORS, EDUCATORS = "annhyhy", "annnnny", "annnyyy"
@@ -257,7 +257,7 @@ class Copies:
         changes = method != "GET" and letter(route, actor) == "y"
         platform = copy_world(self._world, self._folder) if changes else self._shared
         known = ids or self._world.ids
-        return client_of(self._world, platform, actor).request(
+        return client_of(platform, actor).request(
             method,
             "/api" + _filled(path, known),
             params=_filled(QUERIES.get(route), known),
@@ -288,8 +288,8 @@ def meaning(answer) -> str:
     return by_title.get(title, "done") if answer.status_code < 500 else answer.text
 
 
-def test_every_route_has_a_row(platform):
-    paths = build_api(platform).openapi()["paths"]
+def test_every_route_has_a_row():
+    paths = the_api().openapi()["paths"]
     assert {f"{method.upper()} {path}" for path in paths for method in paths[path]} == TABLE.keys()
 
 

@@ -12,12 +12,12 @@ from PIL import Image as Picture
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from axons.app.build import build_api
 from axons.app.services.predictions import predict_file, predictions_csv
 from axons.app.tables import Job, Prediction, Upload
 from axons.data.storage import open_storage
 from axons.errors import SegmenterBusy
 from axons.serve.predictor import Segmentation, load_predictor, segment
+from tests.app import serving
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, png
 from tests.app.test_works import add_model
@@ -34,14 +34,7 @@ def segment_here(image, model_uri, scale):
 
 
 def client_of(platform, actor, segment=segment_here) -> TestClient:
-    api = build_api(platform)
-    api.state.segment = segment
-
-    async def app(scope, receive, send) -> None:
-        scope["axons.actor"] = actor
-        await api(scope, receive, send)
-
-    return TestClient(app, raise_server_exceptions=False)
+    return serving.client_of(serving.past_the_gate(serving.the_api(), platform, actor, segment))
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import inspect
 import pytest
 
 from axons import errors
-from axons.app.build import build_api
 from axons.app.rest.problems import documented, problem_of
 from axons.errors import AxonsError
 from tests.app.conftest import As
+from tests.app.serving import the_api
 
 SENTENCE = "the tile is 7 px; choose 64 to 2048"
 ARGUMENTS = {"message": SENTENCE, "field": "tile", "retry_after_s": 5, "current": 3, "status": 409, "code": "x"}
@@ -51,8 +51,8 @@ def test_a_field_that_cannot_be_is_named_in_the_same_form(platform, ana):
     assert problem["detail"].startswith("tile: ")
 
 
-def test_the_description_shows_the_form_of_errors_on_every_route(platform):
-    document = build_api(platform).openapi()
+def test_the_description_shows_the_form_of_errors_on_every_route():
+    document = the_api().openapi()
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
     reference = {"$ref": "#/components/schemas/Problem"}
     shown = {

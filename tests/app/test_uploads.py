@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from sqlmodel import col, select
 
-from axons.app.build import build_api
 from axons.app.services.uploads import expire_uploads, release_uploads, use_uploads
 from axons.app.tables import Classroom, Project, Upload, now
 from axons.errors import Conflict, InvalidRequest
 from tests.app.conftest import As
+from tests.app.serving import past_the_gate, the_api
 from tests.app.uploads import begin, part_of, send, send_part
 
 pytestmark = pytest.mark.both_databases
@@ -135,9 +135,9 @@ def test_what_nobody_completes_is_gone_after_its_time(platform, client, project)
 def test_a_hundred_uploads_broken_off_anywhere_leave_nothing(platform, ana, client, project):
     rng = np.random.default_rng(14)
     uploads = [begin(client, DATA, project_id=project.id) for _ in range(100)]
-    api = build_api(platform)
+    api = past_the_gate(the_api(), platform, ana)
     for upload in uploads:
-        anyio.run(break_off, api, ana, upload, int(rng.integers(0, 4)), int(rng.integers(0, PART)))
+        anyio.run(break_off, api, upload, int(rng.integers(0, 4)), int(rng.integers(0, PART)))
     whole = send(client, DATA, project_id=project.id)
     age_of_broken = {upload["id"] for upload in uploads}
 
@@ -152,7 +152,7 @@ def test_a_hundred_uploads_broken_off_anywhere_leave_nothing(platform, ana, clie
     assert [path.stat().st_size for path in left_behind(platform)] == [len(DATA)]
 
 
-async def break_off(api, actor, upload, number, num_bytes):
+async def break_off(api, upload, number, num_bytes):
     """Send a part and lose the connection after some bytes."""
     messages = [
         {"type": "http.request", "body": part_of(upload, DATA, number)[:num_bytes], "more_body": True},
@@ -178,7 +178,6 @@ async def break_off(api, actor, upload, number, num_bytes):
         "scheme": "http",
         "server": ("test", 80),
         "client": ("test", 1),
-        "axons.actor": actor,
     }
     await api(scope, receive, send_nowhere)
 

@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 
 from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.tables import Job, Model, Run
-from axons.app.v2 import build_v2
 from axons.errors import SegmenterBusy
 from tests.app.images import png
+from tests.app.serving import client_of, past_the_gate, the_v2
 from tests.app.test_predictions import segment_here
 from tests.app.test_runs import in_class
 from tests.app.test_works import add_model
@@ -26,14 +26,7 @@ TRAIN = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "
 
 
 def v2(platform, actor, segment=segment_here) -> TestClient:
-    api = build_v2(platform)
-    api.state.segment = segment
-
-    async def app(scope, receive, send) -> None:
-        scope["axons.actor"] = actor
-        await api(scope, receive, send)
-
-    return TestClient(app, raise_server_exceptions=False)
+    return client_of(past_the_gate(the_v2(), platform, actor, segment))
 
 
 @pytest.fixture

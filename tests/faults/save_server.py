@@ -5,13 +5,14 @@ from pathlib import Path
 
 import uvicorn
 from sqlmodel import Session
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from axons.app.build import build_api
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.settings import Settings
 from axons.app.tables import User
+from tests.app.serving import past_the_gate
 
 
 def app(data: Path, user_id: str) -> ASGIApp:
@@ -21,13 +22,7 @@ def app(data: Path, user_id: str) -> ASGIApp:
         return Actor.of(session.get_one(User, user_id))
 
     actor = platform.database.read(read)
-    api = build_api(platform)
-
-    async def signed_in(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["axons.actor"] = actor
-        await api(scope, receive, send)
-
-    return signed_in
+    return past_the_gate(build_api(), platform, actor)
 
 
 if __name__ == "__main__":

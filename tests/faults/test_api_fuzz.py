@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.app.browser import ADDRESS
 from tests.app.policy_world import World, client_of, copy_world, make_world
+from tests.app.serving import the_api
 from tests.app.test_policy import TABLE
 from tests.app.test_predictions import segment_here
 
@@ -26,15 +27,13 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
-    world = make_world(tmp_path_factory.mktemp("world"))
-    world.api.state.segment = segment_here
-    return world
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
 def operations(world) -> dict[str, Any]:
     """What the description says of each route."""
-    schema = schemathesis.openapi.from_dict(world.api.openapi())
+    schema = schemathesis.openapi.from_dict(the_api().openapi())
     found = [operation.ok() for operation in schema.get_all_operations()]
     return {f"{operation.method.upper()} {operation.path}": operation for operation in found}
 
@@ -61,7 +60,7 @@ def test_every_answer_is_one_that_the_description_has(world, operations, route, 
     sent = []
 
     def try_as(actor: str) -> None:
-        with client_of(world, copy_world(world, tmp_path), actor) as client:
+        with client_of(copy_world(world, tmp_path), actor, segment_here) as client:
 
             @quietly
             @given(case=cases, is_known=st.booleans())

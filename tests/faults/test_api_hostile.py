@@ -11,12 +11,10 @@ from urllib.parse import urlencode
 import pytest
 from starlette.testclient import TestClient
 
-from axons.app.database import Database
 from axons.app.platform import Platform
-from axons.app.settings import Settings
-from axons.data.storage import open_storage
 from tests.app.policy_world import World, client_of, make_world
 from tests.app.postgres import postgres  # noqa: F401 (fixture)
+from tests.app.serving import the_api
 from tests.app.test_policy import BODIES, CONTENT, HEADERS, QUERIES, TABLE, _filled
 from tests.app.test_predictions import segment_here
 
@@ -62,18 +60,10 @@ IN_A_QUERY = ["", "a%00b", "%ED%A0%80", "%FF", "nan", "%5B%5D", *NUMBERS]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, request) -> Iterator[World]:
+def world(tmp_path_factory, request) -> World:
     """On the database that a test asks for; all its requests go to the same rows."""
     url = request.getfixturevalue("postgres").fresh_database() if request.param == "postgresql" else None
-    folder = tmp_path_factory.mktemp("world")
-    world = make_world(folder, url)
-    settings = Settings(data=folder, database_url=url)
-    world.api.state.platform = Platform(
-        settings=settings, database=Database(settings.database), storage=open_storage(settings.storage)
-    )
-    world.api.state.segment = segment_here
-    yield world
-    world.api.state.platform.database.close()
+    return make_world(tmp_path_factory.mktemp("world"), url)
 
 
 both_databases = pytest.mark.parametrize(
@@ -112,14 +102,16 @@ class Sender:
 
 @pytest.fixture
 def sender(world) -> Iterator[Sender]:
-    with client_of(world, world.api.state.platform, "administrator") as client:
+    platform = Platform.open(world.settings)
+    with client_of(platform, "administrator", segment_here) as client:
         yield Sender(world, client)
+    platform.database.close()
 
 
 def query_of(world: World, route: str) -> list[str]:
     """The names of what a route takes in its query."""
     method, path = route.split(" ")
-    operation = world.api.openapi()["paths"][path][method.lower()]
+    operation = the_api().openapi()["paths"][path][method.lower()]
     return [found["name"] for found in operation.get("parameters", []) if found["in"] == "query"]
 
 

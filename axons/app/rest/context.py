@@ -17,12 +17,12 @@ MAX_PAGE = 500
 
 # Both are coroutines, though they wait for nothing: FastAPI would run a function in a thread, at every request.
 async def _platform(request: Request) -> Platform:
-    platform: Platform = request.app.state.platform
+    platform: Platform = request.scope["axons.platform"]
     return platform
 
 
 async def _actor(request: Request) -> Actor:
-    """The gate has put it there; without one nothing behind the gate is answered."""
+    """The gate has put both there; without one nothing behind the gate is answered."""
     actor: Actor | None = request.scope.get("axons.actor")
     if actor is None:
         raise SignInRequired("nobody is signed in; sign in, or send a token in the Authorization header")

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from axons.app.platform import Platform
+from axons.app.database import Database
 from axons.app.policy import Actor
 from axons.app.rest.problems import problem_of
 from axons.app.tables import IdempotencyKey, now
@@ -33,9 +33,8 @@ class Idempotency:
     done: then a repeated request is refused, and a person looks.
     """
 
-    def __init__(self, app: ASGIApp, platform: Platform) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._platform = platform
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass the request on and remember its answer."""
@@ -45,10 +44,11 @@ class Idempotency:
         if key is None or actor is None or scope["method"] != "POST" or path.startswith(_WITH_SECRETS):
             await self._app(scope, receive, send)
             return
+        database: Database = scope["axons.platform"].database
         body = await _read(receive)
         digest = sha256(f"{path}?{scope['query_string'].decode('latin-1')}\n".encode() + body).hexdigest()
         try:
-            known = await anyio.to_thread.run_sync(self._claim, actor, key, digest)
+            known = await anyio.to_thread.run_sync(_claim, database, actor, key, digest)
         except AxonsError as error:
             await problem_of(error)(scope, receive, send)
             return
@@ -60,45 +60,45 @@ class Idempotency:
             await self._app(scope, _Replay(body, receive), answer)
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._settle, actor, key, answer)
+                await anyio.to_thread.run_sync(_settle, database, actor, key, answer)
 
-    def _claim(self, actor: Actor, key: str, digest: str) -> Response | None:
-        """The answer of the first request with this key; None lets this one be the first."""
-        if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
-            raise InvalidRequest(
-                "Idempotency-Key", f"it has {len(key)} characters; send 1 to {_MAX_KEY} printable ones"
-            )
 
-        def claim(session: Session) -> IdempotencyKey | None:
-            mine = col(IdempotencyKey.user_id) == actor.user_id
-            session.execute(delete(IdempotencyKey).where(mine, col(IdempotencyKey.created_at) < now() - _KEPT))
-            found = session.exec(select(IdempotencyKey).where(mine, col(IdempotencyKey.key) == key)).first()
-            if found is None:
-                session.add(IdempotencyKey(user_id=actor.user_id, key=key, request_hash=digest, status_code=0, body=""))
-            return found
+def _claim(database: Database, actor: Actor, key: str, digest: str) -> Response | None:
+    """The answer of the first request with this key; None lets this one be the first."""
+    if not 1 <= len(key) <= _MAX_KEY or not key.isprintable():
+        raise InvalidRequest("Idempotency-Key", f"it has {len(key)} characters; send 1 to {_MAX_KEY} printable ones")
 
-        try:
-            found = self._platform.database.write(claim)
-        except IntegrityError as error:  # two at once: this is the later one
-            raise _still_busy() from error
-        return None if found is None else _answer_of(found, digest)
+    def claim(session: Session) -> IdempotencyKey | None:
+        mine = col(IdempotencyKey.user_id) == actor.user_id
+        session.execute(delete(IdempotencyKey).where(mine, col(IdempotencyKey.created_at) < now() - _KEPT))
+        found = session.exec(select(IdempotencyKey).where(mine, col(IdempotencyKey.key) == key)).first()
+        if found is None:
+            session.add(IdempotencyKey(user_id=actor.user_id, key=key, request_hash=digest, status_code=0, body=""))
+        return found
 
-    def _settle(self, actor: Actor, key: str, answer: "_Answer") -> None:
-        """Keep a good answer; after any other the key is free again, for nothing was done."""
+    try:
+        found = database.write(claim)
+    except IntegrityError as error:  # two at once: this is the later one
+        raise _still_busy() from error
+    return None if found is None else _answer_of(found, digest)
 
-        def settle(session: Session) -> None:
-            asked = select(IdempotencyKey).where(
-                col(IdempotencyKey.user_id) == actor.user_id, col(IdempotencyKey.key) == key
-            )
-            row = session.exec(asked).first()
-            if row is None:
-                return
-            if answer.is_good:
-                row.status_code, row.body = answer.status, answer.body.decode()
-            else:
-                session.delete(row)
 
-        self._platform.database.write(settle)
+def _settle(database: Database, actor: Actor, key: str, answer: "_Answer") -> None:
+    """Keep a good answer; after any other the key is free again, for nothing was done."""
+
+    def settle(session: Session) -> None:
+        asked = select(IdempotencyKey).where(
+            col(IdempotencyKey.user_id) == actor.user_id, col(IdempotencyKey.key) == key
+        )
+        row = session.exec(asked).first()
+        if row is None:
+            return
+        if answer.is_good:
+            row.status_code, row.body = answer.status, answer.body.decode()
+        else:
+            session.delete(row)
+
+    database.write(settle)
 
 
 def _answer_of(found: IdempotencyKey, digest: str) -> Response:

@@ -30,8 +30,8 @@ class Predicted(BaseModel):
 
 
 def _segment(request: Request) -> Segment:
-    """How small images are predicted; another way can be put into the application's state."""
-    segment: Segment = getattr(request.app.state, "segment", predictions.segment_by_serve)
+    """How small images are predicted; another way can be put into the scope."""
+    segment: Segment = request.scope.get("axons.segment", predictions.segment_by_serve)
     return segment
 
 

@@ -48,6 +48,7 @@ class RunCreate(BaseModel):
     config: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
     prepare: bool = False
 
+
 # Asked again and again while a run is watched: see `sign_in`.
 _RUN = (
     select(Run, Job, col(Model.id))
