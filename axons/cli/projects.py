@@ -117,7 +117,7 @@ def add_images(
         if files := _files([source for source in sources if "://" not in source]):
             jobs.append(client.import_images(found["id"], files, progress=progress))
         ended = [client.wait_for(job["id"], progress=progress) if wait else job for job in jobs]
-    output.show(ended, [job["reason"] or f"{job['kind']} job {job['id']}" for job in ended], as_json=as_json)
+    _show_imports(ended, ended, as_json)
 
 
 @images.command("list")
@@ -147,7 +147,7 @@ def import_annotations(
         found = server.find_project(client, project)
         job = client.import_annotations(found["id"], _files([str(folder)]), kind=kind, progress=progress)
         ended = client.wait_for(job["id"], progress=progress) if wait else job
-    output.show(ended, [ended["reason"] or f"{ended['kind']} job {ended['id']}"], as_json=as_json)
+    _show_imports(ended, [ended], as_json)
 
 
 def export(
@@ -194,6 +194,15 @@ def import_project(
     with server.connected() as client, output.progress("sending") as progress:
         job = client.wait_for(client.import_project(file, progress=progress)["id"], progress=progress)
     output.show(job, [job["reason"]], as_json=as_json)
+
+
+def _show_imports(value: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
+    """What became of the files; as with other commands that take many, it ends with 1 if one was refused."""
+    refused = [found for job in jobs for found in job["result"].get("refused", [])]
+    lines = [job["reason"] or f"{job['kind']} job {job['id']}" for job in jobs]
+    output.show(value, [*lines, *(f"  {found['name']}: {found['reason']}" for found in refused)], as_json=as_json)
+    if refused:
+        raise typer.Exit(1)
 
 
 def _export(project: str, kind: str, out: Path, as_json: bool) -> None:

@@ -87,7 +87,7 @@ def environment(data: Path, **more: str) -> dict[str, str]:
 
 
 def command(installation: Installation, *arguments: str, is_ok: bool = True) -> Any:
-    """Run `axons … --json` as a person would; returns what it prints."""
+    """Run `axons … --json` as a person would; returns what it prints, or of what it complains."""
     done = subprocess.run(
         [*AXONS, *arguments, "--json"],
         capture_output=True,
@@ -95,4 +95,4 @@ def command(installation: Installation, *arguments: str, is_ok: bool = True) -> 
         env=environment(installation.data, AXONS_URL=installation.url),
     )
     assert (done.returncode == 0) == is_ok, done.stderr
-    return json.loads(done.stdout) if is_ok else done.stderr
+    return json.loads(done.stdout) if done.stdout else done.stderr

@@ -267,6 +267,15 @@ def test_a_configuration_that_cannot_work_is_refused_before_anything_is_spent(up
     assert "batch" in command(up, "train", "nerve/1", "--epochs", "1", "--batch", "0", is_ok=False)
 
 
+def test_of_files_that_were_refused_each_is_told_and_the_command_fails(up, sample, tmp_path):
+    command(up, "project", "create", "mixed", "--classes", "bg,axon")
+    shutil.copy(sample / "images" / "nerve-0.png", tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    [job] = command(up, "images", "add", "mixed", str(tmp_path), is_ok=False)
+    assert job["result"]["num_images"] == 1
+    assert [found["name"] for found in job["result"]["refused"]] == ["broken.png"]
+
+
 class Http:
     """REST without any client of ours."""
 
