@@ -39,7 +39,6 @@ def lines():
     before = logger.handlers, logger.level, logger.propagate
     stream = io.StringIO()
     set_up_logs("INFO", stream)
-    logger.propagate = False  # pytest sends what it hears between its processes, as UTF-8
     yield lambda: stream.getvalue().split("\n")
     logger.handlers, logger.level, logger.propagate = before
 
