@@ -29,7 +29,7 @@ demo: $(VENV)/.ready
 	$(BIN)/axons demo --out $(OUT)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/.ready
 ifdef FAST

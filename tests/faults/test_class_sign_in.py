@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from tests.app.browser import give_password, open_browser, sign_in
-from tests.app.conftest import add_user, database_url, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import add_user, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
 from tests.app.test_sign_in import run_beside_each_other
 
 CLASS = 60

@@ -13,7 +13,7 @@ from sqlmodel import select
 from starlette.testclient import TestClient
 
 from axons.app.tables import Project
-from tests.app.conftest import As, ana, database_url, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import As, ana, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
 from tests.app.postgres import postgres  # noqa: F401 (fixture)
 
 RESTARTS, NORMAL_AGAIN_S = 10, 10

@@ -14,7 +14,7 @@ from sqlmodel import func, select
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate
 from axons.app.tables import EpochMetric, Job, Model, Notification
-from tests.app.conftest import add_user, database_url, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import add_user, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
 from tests.app.folder_cluster import FolderCluster
 from tests.app.trainings import add_project, add_training_set
 

@@ -10,7 +10,7 @@ from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate
 from axons.app.tables import Job, ProjectMember
-from tests.app.conftest import As, add_user, database_url, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import As, add_user, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
 from tests.app.trainings import ThreadCluster, add_project, add_training_set, play, settle
 
 PUPILS, EACH = 20, 3

@@ -15,7 +15,7 @@ from sqlmodel import select
 
 from axons.app.tables import Revision
 from axons.data.layers import unpack
-from tests.app.conftest import ana, database_url, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import ana, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
 from tests.app.images import add_images, add_project, document_of, tiles_of
 from tests.conftest import free_port, wait_for_port
 
