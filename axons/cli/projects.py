@@ -1,5 +1,6 @@
 """Commands about projects and what is in them: project, images, annotations, export."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -196,7 +197,7 @@ def import_project(
     output.show(job, [job["reason"]], as_json=as_json)
 
 
-def _show_imports(value: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
+def _show_imports(value: Any, jobs: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     """What became of the files; as with other commands that take many, it ends with 1 if one was refused."""
     refused = [found for job in jobs for found in job["result"].get("refused", [])]
     lines = [job["reason"] or f"{job['kind']} job {job['id']}" for job in jobs]
