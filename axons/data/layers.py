@@ -206,8 +206,13 @@ def from_json(document: Any) -> Annotation:
 
 def pack(annotation: Annotation) -> bytes:
     """The annotation as gzipped JSON, the same bytes each time."""
+    return pack_json(to_json(annotation))
+
+
+def pack_json(document: dict[str, Any]) -> bytes:
+    """What `to_json` has made, as `pack` does."""
     # Level 9 takes twelve times as long and saves 7 %.
-    return gzip.compress(orjson.dumps(to_json(annotation)), compresslevel=5, mtime=0)
+    return gzip.compress(orjson.dumps(document), compresslevel=5, mtime=0)
 
 
 def unpack(data: bytes) -> Annotation:

@@ -89,3 +89,9 @@ class As:
 
     def __new__(cls, platform: Platform, actor: Actor | None) -> TestClient:
         return client_of(past_the_gate(the_api(), platform, actor))
+
+
+@pytest.fixture
+def client(platform, ana) -> TestClient:
+    """REST as ana."""
+    return As(platform, ana)

@@ -29,11 +29,6 @@ def images(platform, ana, project, tmp_path):
     return add_images(platform, ana, project, tmp_path, names=NAMES)
 
 
-@pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
 def zipped(files):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -36,11 +36,6 @@ def tile(platform, image) -> Tile:
     return tiles_of(platform, image)[0]
 
 
-@pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
 def save(client, tile, plane, *, base, save_id, **fields):
     path = f"/v1/tiles/{tile.id}/annotation"
     headers = {"If-Match": f'"{base}"'}

@@ -31,11 +31,6 @@ def project(platform, ana):
 
 
 @pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
-@pytest.fixture
 def image(platform, ana, project, tmp_path) -> Image:
     return add_images(platform, ana, project, tmp_path)[0]
 

@@ -22,11 +22,6 @@ def project(platform, ana):
 
 
 @pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
-@pytest.fixture
 def add(platform, ana, project):
     """Add a version of the model 'random'; returns its id."""
 

@@ -15,7 +15,6 @@ from axons.app.jobs.ray_work import submit_line
 from axons.app.jobs.train import run_request
 from axons.app.tables import Run
 from axons.train.config import TrainConfig
-from tests.app.conftest import As
 from tests.app.images import add_images, add_project, run_job
 from tests.app.trainings import add_training_set
 from tests.app.uploads import send
@@ -60,11 +59,6 @@ def tripwire(tmp_path, monkeypatch) -> Path:
     """Where a file lies if something was run; the working folder is that of nobody else."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "TRIPWIRE"
-
-
-@pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
 
 
 @pytest.fixture

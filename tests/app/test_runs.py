@@ -32,11 +32,6 @@ def training_set(platform, project, tmp_path):
     return add_training_set(platform, project, tmp_path)
 
 
-@pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
 def ask(client, training_set, **config):
     return client.post("/v1/runs", json={"training_set_id": training_set.id, "config": {**CONFIG, **config}})
 

@@ -27,11 +27,6 @@ def images(platform, ana, project, tmp_path):
 
 
 @pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
-@pytest.fixture
 def other(platform, ben):
     return As(platform, ben)
 

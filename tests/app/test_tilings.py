@@ -7,7 +7,6 @@ from sqlmodel import select
 from axons.app.jobs import tile as tile_job
 from axons.app.tables import Job, Revision, Tile
 from axons.data.layers import unpack
-from tests.app.conftest import As
 from tests.app.images import add_images, add_project, commit, document_of, mask_of, run_job, tiles_of
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -21,11 +20,6 @@ def project(platform, ana):
 @pytest.fixture
 def image(platform, ana, project, tmp_path):
     return add_images(platform, ana, project, tmp_path)[0]
-
-
-@pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
 
 
 def label(client, tile, mask, *, base=0, save_id="a"):

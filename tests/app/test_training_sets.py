@@ -19,11 +19,6 @@ def project(platform, ana):
 
 
 @pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
-@pytest.fixture
 def training_set(platform, project, tmp_path):
     return add_training_set(platform, project, tmp_path)
 

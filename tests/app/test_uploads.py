@@ -33,11 +33,6 @@ def project(platform, ana) -> Project:
     return project
 
 
-@pytest.fixture
-def client(platform, ana):
-    return As(platform, ana)
-
-
 def rows(platform):
     return platform.database.read(lambda session: list(session.exec(select(Upload))))
 

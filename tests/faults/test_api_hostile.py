@@ -3,8 +3,10 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,12 +15,12 @@ from starlette.testclient import TestClient
 
 from axons.app.platform import Platform
 from tests.app.policy_world import World, client_of, make_world
-from tests.app.postgres import postgres  # noqa: F401 (fixture)
 from tests.app.serving import the_api
 from tests.app.test_policy import BODIES, CONTENT, HEADERS, QUERIES, TABLE, _filled
 from tests.app.test_predictions import segment_here
 
 DEEP = 5_000
+DISK = SimpleNamespace(free=1 << 60)  # what a file may be long is not up to the disk of who runs the tests
 VALUES: list[Any] = [
     "a\0b",
     "\ud800",
@@ -101,7 +103,8 @@ class Sender:
 
 
 @pytest.fixture
-def sender(world) -> Iterator[Sender]:
+def sender(world, monkeypatch) -> Iterator[Sender]:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: DISK)
     platform = Platform.open(world.settings)
     with client_of(platform, "administrator", segment_here) as client:
         yield Sender(world, client)

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from tests.app.browser import give_password, open_browser, sign_in
-from tests.app.conftest import add_user, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import add_user
 from tests.app.test_sign_in import run_beside_each_other
 
 CLASS = 60
@@ -14,7 +14,7 @@ P95_S, GROWN_MB = 2.0, 200
 
 
 @pytest.mark.slow
-def test_on_a_machine_of_its_own_sixty_sign_in_at_once_with_a_p95_of_two_seconds(platform, record_property):  # noqa: F811
+def test_on_a_machine_of_its_own_sixty_sign_in_at_once_with_a_p95_of_two_seconds(platform, record_property):
     class_ = [add_user(platform, f"student-{number}") for number in range(CLASS)]
     [give_password(platform, student) for student in class_]
     browser = open_browser(platform)

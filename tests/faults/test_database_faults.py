@@ -13,8 +13,7 @@ from sqlmodel import select
 from starlette.testclient import TestClient
 
 from axons.app.tables import Project
-from tests.app.conftest import As, ana, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
-from tests.app.postgres import postgres  # noqa: F401 (fixture)
+from tests.app.conftest import As
 
 RESTARTS, NORMAL_AGAIN_S = 10, 10
 LOCKED_S = 5
@@ -40,7 +39,7 @@ class Writer:
 
 
 @contextmanager
-def writing(platform, actor) -> Iterator[list[Writer]]:  # noqa: F811
+def writing(platform, actor) -> Iterator[list[Writer]]:
     """Requests of four people beside each other, until the end of the block."""
     stopping, client = threading.Event(), As(platform, actor)
     writers = [Writer(f"writer-{number}") for number in range(WRITERS)]
@@ -67,16 +66,16 @@ def seconds_until_all_write(writers: list[Writer]) -> float:
     return time.monotonic() - began
 
 
-def kept(platform) -> set[str]:  # noqa: F811
+def kept(platform) -> set[str]:
     return set(platform.database.read(lambda session: session.exec(select(Project.id)).all()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_postgresql_is_restarted_ten_times_under_load_and_nothing_acknowledged_is_lost(
-    platform,  # noqa: F811
-    ana,  # noqa: F811
-    postgres,  # noqa: F811
+    platform,
+    ana,
+    postgres,
     record_property,
 ):
     waits = []
@@ -96,7 +95,7 @@ def test_postgresql_is_restarted_ten_times_under_load_and_nothing_acknowledged_i
     assert max(waits) <= NORMAL_AGAIN_S
 
 
-def test_sqlite_locked_for_five_seconds_costs_nobody_a_write(platform, ana, record_property):  # noqa: F811
+def test_sqlite_locked_for_five_seconds_costs_nobody_a_write(platform, ana, record_property):
     with writing(platform, ana) as writers:
         seconds_until_all_write(writers)
         with closing(sqlite3.connect(platform.settings.data / "axons.db", isolation_level=None)) as other:

@@ -14,7 +14,7 @@ from sqlmodel import func, select
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate
 from axons.app.tables import EpochMetric, Job, Model, Notification
-from tests.app.conftest import add_user, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import add_user
 from tests.app.folder_cluster import FolderCluster
 from tests.app.trainings import add_project, add_training_set
 
@@ -28,7 +28,7 @@ def dispatch(data) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.timeout(300)
-def test_every_training_runs_once_though_the_dispatcher_is_killed_five_times(platform, tmp_path, record_property):  # noqa: F811
+def test_every_training_runs_once_though_the_dispatcher_is_killed_five_times(platform, tmp_path, record_property):
     teacher = add_user(platform, "teacher", "educator")
     row = add_training_set(platform, add_project(platform, teacher), tmp_path)
     form = RunCreate(training_set_id=row.id, config=CONFIG)

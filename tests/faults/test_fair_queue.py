@@ -10,7 +10,7 @@ from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate
 from axons.app.tables import Job, ProjectMember
-from tests.app.conftest import As, add_user, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
+from tests.app.conftest import As, add_user
 from tests.app.trainings import ThreadCluster, add_project, add_training_set, play, settle
 
 PUPILS, EACH = 20, 3
@@ -19,22 +19,17 @@ CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": 
 
 
 @pytest.fixture
-def teacher(platform):  # noqa: F811
-    return add_user(platform, "teacher", "educator")
-
-
-@pytest.fixture
-def project(platform, teacher):  # noqa: F811
+def project(platform, teacher):
     return add_project(platform, teacher)
 
 
 @pytest.fixture
-def form(platform, project, tmp_path):  # noqa: F811
+def form(platform, project, tmp_path):
     return RunCreate(training_set_id=add_training_set(platform, project, tmp_path).id, config=CONFIG)
 
 
 @pytest.fixture
-def pupils(platform, project):  # noqa: F811
+def pupils(platform, project):
     """Students who work on one project, with as many trainings each as the class allows."""
     found = [add_user(platform, f"pupil-{number:02}") for number in range(PUPILS)]
     members = [ProjectMember(project_id=project.id, user_id=pupil.user_id, role="editor") for pupil in found]
@@ -42,21 +37,21 @@ def pupils(platform, project):  # noqa: F811
     return found
 
 
-def ask(platform, actor, form) -> None:  # noqa: F811
+def ask(platform, actor, form) -> None:
     settings = platform.settings.model_copy(update={"max_active_trainings": EACH})
     platform.database.write(partial(runs.create_run, actor=actor, form=form, settings=settings))
 
 
-def trainings(platform) -> list[Job]:  # noqa: F811
+def trainings(platform) -> list[Job]:
     return list(platform.database.read(lambda session: session.exec(select(Job).where(Job.kind == "train")).all()))
 
 
-def are_over(platform) -> bool:  # noqa: F811
+def are_over(platform) -> bool:
     return all(job.finished_at for job in trainings(platform))
 
 
 def test_of_sixty_trainings_on_one_place_everybodys_first_starts_before_anybodys_second(
-    platform,  # noqa: F811
+    platform,
     pupils,
     form,
     record_property,
@@ -72,7 +67,7 @@ def test_of_sixty_trainings_on_one_place_everybodys_first_starts_before_anybodys
     assert {(job.state, job.attempt) for job in trainings(platform)} == {("done", 1)}
 
 
-def test_an_overlong_training_is_stopped_within_30_seconds_of_its_limit(platform, teacher, form, record_property):  # noqa: F811
+def test_an_overlong_training_is_stopped_within_30_seconds_of_its_limit(platform, teacher, form, record_property):
     ask(platform, teacher, form)
 
     def limit(session):
@@ -89,7 +84,7 @@ def test_an_overlong_training_is_stopped_within_30_seconds_of_its_limit(platform
     assert seconds < STOPPED_WITHIN_S
 
 
-def test_a_training_that_does_not_listen_is_cancelled_within_ten_seconds(platform, teacher, form, record_property):  # noqa: F811
+def test_a_training_that_does_not_listen_is_cancelled_within_ten_seconds(platform, teacher, form, record_property):
     ask(platform, teacher, form)
     dispatcher = Dispatcher(platform, ThreadCluster(train=lambda uri: time.sleep(60)))
     dispatcher.step()

@@ -15,7 +15,6 @@ from sqlmodel import select
 
 from axons.app.tables import Revision
 from axons.data.layers import unpack
-from tests.app.conftest import ana, database_url, empty_sqlite, platform  # noqa: F401 (fixtures)
 from tests.app.images import add_images, add_project, document_of, tiles_of
 from tests.conftest import free_port, wait_for_port
 
@@ -58,7 +57,7 @@ class Editor:
                 time.sleep(0.25)
 
 
-def start_server(platform, actor, port):  # noqa: F811
+def start_server(platform, actor, port):
     arguments = [sys.executable, "-m", "tests.faults.save_server", str(platform.settings.data), str(port)]
     server = subprocess.Popen([*arguments, actor.user_id])
     wait_for_port(port, timeout_s=180)
@@ -67,8 +66,8 @@ def start_server(platform, actor, port):  # noqa: F811
 
 @pytest.mark.parametrize("num_kills", [pytest.param(2, id="2 kills"), pytest.param(10, marks=pytest.mark.slow)])
 def test_no_acknowledged_save_is_lost_when_the_application_is_killed(
-    platform,  # noqa: F811
-    ana,  # noqa: F811
+    platform,
+    ana,
     tmp_path,
     num_kills,
     record_property,

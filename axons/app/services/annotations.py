@@ -27,10 +27,10 @@ from axons.data.layers import (
     UNLABELLED,
     Annotation,
     PolygonLayer,
-    count_values,
-    crc32,
     from_json,
     pack,
+    pack_json,
+    to_json,
     unpack,
 )
 from axons.errors import AnnotationRefused, Conflict, NotFound, StaleRevision, TileLocked, TooLarge
@@ -71,12 +71,12 @@ class Labels(PackedLabels):
     @classmethod
     def of(cls, annotation: Annotation) -> "Labels":
         """Render an annotation."""
-        plane = annotation.plane()
+        document = to_json(annotation)
         return cls(
             annotation=annotation,
-            packed=pack(annotation),
-            crc32=crc32(plane),
-            counts={str(value): count for value, count in count_values(plane).items()},
+            packed=pack_json(document),
+            crc32=document["crc32"],
+            counts=document["counts"],
             values=_values(annotation),
         )
 
