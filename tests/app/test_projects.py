@@ -151,6 +151,14 @@ def test_an_educator_can_reserve_projects_to_assignments(platform, ana, teacher)
     assert "ask your educator" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("person", ["ana", "admin"])
+def test_nobody_makes_a_project_in_a_classroom_that_is_not_there(platform, request, person):
+    client = As(platform, request.getfixturevalue(person))
+    answer = client.post("/v1/projects", json={"name": "x", "classroom_id": "9n"})
+    assert answer.status_code == 404
+    assert "there is no classroom '9n'" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "form",
     [

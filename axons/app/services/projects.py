@@ -140,6 +140,8 @@ def check_may_create(session: Session, actor: Actor, classroom_id: str | None) -
     """
     require(actor, "project.create")
     if actor.is_administrator:
+        if classroom_id is not None and session.get(Classroom, classroom_id) is None:
+            raise NotFound(f"there is no classroom {classroom_id!r}; look at the list of classrooms")
         return
     asked = (
         select(Classroom)
