@@ -56,7 +56,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "'$(PYTHON)' cannot make virtual environments; install its venv package (on Debian: apt install python3-venv)" >&2; exit 1; }
 	@echo "Setting up in $(VENV): several GB of packages, two to ten minutes the first time ..."
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)  # another Python over an old environment breaks it
 	$(PIP) install --progress-bar on -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
