@@ -75,7 +75,7 @@ class RayCluster:
             if "status code 404" in str(error):
                 return "unknown"
             self._client = None
-            raise ServerUnavailable(f"Ray's job server does not answer ({error}); it is asked again") from error
+            raise _no_answer(error) from error
         if status in _ENDED:
             return "ended"
         return "waiting" if status == JobStatus.PENDING else "running"
@@ -94,7 +94,7 @@ class RayCluster:
             self._jobs().stop_job(submission_id)
         except (RuntimeError, requests.RequestException, ConnectionError) as error:
             if "status code 404" not in str(error):
-                raise ServerUnavailable(f"Ray's job server does not answer ({error}); it is asked again") from error
+                raise _no_answer(error) from error
 
     def _jobs(self) -> JobSubmissionClient:
         _check_connected()
@@ -102,8 +102,14 @@ class RayCluster:
             try:
                 self._client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
             except (RuntimeError, RayError, ConnectionError, requests.RequestException) as error:
-                raise ServerUnavailable(f"Ray's job server does not answer ({error}); it is asked again") from error
+                raise _no_answer(error) from error
         return self._client
+
+
+def _no_answer(error: Exception) -> ServerUnavailable:
+    """What a person reads while Ray is away; of a refused connection that is all there is to say."""
+    told = f" ({error})" if isinstance(error, RuntimeError) else ""
+    return ServerUnavailable(f"Ray's job server does not answer{told}; it is asked again")
 
 
 def _check_connected() -> None:
