@@ -111,7 +111,7 @@ def sender(world, monkeypatch) -> Iterator[Sender]:
     platform.database.close()
 
 
-def query_of(world: World, route: str) -> list[str]:
+def query_of(route: str) -> list[str]:
     """The names of what a route takes in its query."""
     method, path = route.split(" ")
     operation = the_api().openapi()["paths"][path][method.lower()]
@@ -151,8 +151,8 @@ def test_an_address_that_cannot_be_is_refused(sender, record_property):
 
 
 @both_databases
-def test_a_query_that_cannot_be_is_refused_or_taken(world, sender, record_property):
+def test_a_query_that_cannot_be_is_refused_or_taken(sender, record_property):
     for route, value in product(TABLE, IN_A_QUERY):
-        for name in query_of(world, route):
+        for name in query_of(route):
             sender.send(route, query=f"&{name}={value}")
     sender.check(record_property)

@@ -136,7 +136,7 @@ def check_may_create(session: Session, actor: Actor, classroom_id: str | None) -
 
     Raises:
         NotAllowed: the role, or an educator of the actor's, does not allow it.
-        NotFound: the actor is not in the classroom.
+        NotFound: there is no such classroom, or the actor is not in it.
     """
     require(actor, "project.create")
     if actor.is_administrator:
