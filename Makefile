@@ -2,7 +2,7 @@
 #
 #   make run      set up and start the platform in your browser's reach: http://127.0.0.1:8000   (PORT=, DATA=)
 #   make demo     set up and run the loop without a server: images -> training set -> model -> report
-#   make test     set up and run the tests (15 to 25 minutes on two cores)
+#   make test     set up and run the tests (15 to 25 minutes on two cores); installs Chromium if there is none
 #   make faults   the tests at full size; writes docs/faults.md   (FAST=1: half an hour, writes nothing)
 #   make bench    every stage against a peer; writes benchmarks/RESULTS.md
 #   make docs     the pages that are made from the code: docs/rest.md, docs/settings.md
@@ -20,7 +20,7 @@ EXTRAS := openvino,measure,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run demo test faults bench docs lint clean
+.PHONY: run demo test chromium faults bench docs lint clean
 
 run: $(VENV)/.ready
 	$(BIN)/axons up --port $(PORT) --data $(DATA)
@@ -28,10 +28,13 @@ run: $(VENV)/.ready
 demo: $(VENV)/.ready
 	$(BIN)/axons demo --out $(OUT)
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready chromium
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-faults: $(VENV)/.ready
+chromium: $(VENV)/.ready
+	@$(BIN)/python -m tests.browser.chromium
+
+faults: $(VENV)/.ready chromium
 ifdef FAST
 	$(BIN)/python -m pytest -m slow tests -k "(not five_kills or 0) and not machine_of_its_own and not api_fuzz"
 else

@@ -41,7 +41,6 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "SAMEORIGIN",
     "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "private, no-store",
@@ -53,6 +52,8 @@ _HEADERS = {
     ),
 }
 _HTTPS_HEADERS = {"strict-transport-security": "max-age=31536000"}
+# On plain http from elsewhere browsers ignore it, and write an error into the console of every page.
+_TRUSTED_HEADERS = {"cross-origin-opener-policy": "same-origin"}
 
 
 def cookie_name(settings: Settings) -> str:
@@ -90,7 +91,7 @@ class Gate:
         self._recent = RecentVisitors(platform.database)
         self._public_origin = "{0.scheme}://{0.netloc}".format(urlsplit(platform.settings.public_url))
         self._lookups: CapacityLimiter | None = None
-        self._headers = _HEADERS | (_HTTPS_HEADERS if _is_https(platform.settings) else {})
+        self._headers = _headers(platform.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it here."""
@@ -277,6 +278,13 @@ def _wants_page(scope: Scope, headers: Headers) -> bool:
 def _to_login(scope: Scope) -> Response:
     query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
     return RedirectResponse(f"/login?next={quote(scope['path'] + query, safe='')}", 303)
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    """The headers of every answer."""
+    is_https = _is_https(settings)
+    is_trusted = is_https or _host_name(settings.public_url) in _LOOPBACK
+    return _HEADERS | (_TRUSTED_HEADERS if is_trusted else {}) | (_HTTPS_HEADERS if is_https else {})
 
 
 def _is_https(settings: Settings) -> bool:

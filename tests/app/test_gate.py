@@ -254,6 +254,13 @@ def test_over_https_the_cookie_is_bound_to_the_host(platform, ana):
     assert browser.get("/api/v1/auth/me").status_code == 200
 
 
+def test_over_plain_http_from_elsewhere_nothing_is_sent_of_which_browsers_complain(platform):
+    settings = platform.settings.model_copy(update={"public_url": "http://axons.example"})
+    platform = type(platform)(settings=settings, database=platform.database, storage=platform.storage)
+    answer = TestClient(the_app(platform), base_url="http://axons.example").get("/login")
+    assert HEADERS - set(answer.headers) == {"cross-origin-opener-policy"}
+
+
 def test_requests_beside_each_other_are_all_let_in(platform, ana):
     browser = signed_in(platform, ana)
     change(platform, SignIn, last_seen_at=now() - timedelta(minutes=5))
