@@ -14,6 +14,7 @@ from axons.app.rest import (
     auth,
     backups,
     classrooms,
+    editor,
     evaluations,
     hand_ins,
     images,
@@ -67,6 +68,7 @@ def _routers() -> list[APIRouter]:
     """One router for each part of REST; asked in this order, so first those that a class asks all the time."""
     return [
         tiles.router,
+        editor.router,
         runs.router,
         jobs.router,
         annotation_files.router,

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import PIL.Image
 from cachetools import LRUCache, cached
 
@@ -14,6 +15,7 @@ from axons.app.tables import Image, Tile
 from axons.data.images import ContrastLimits, WorkingImage, encode_jpeg, encode_png
 from axons.data.storage import Storage
 from axons.data.tiles import Window
+from axons.errors import InvalidRequest
 
 _THUMBNAIL = 256
 _SEEN_BYTES = 64 << 20
@@ -24,13 +26,34 @@ def tile_window(image: Image, tile: Tile, margin: int) -> Window:
     return Window(tile.row0, tile.col0, tile.height, tile.width).grown(margin, image.height, image.width)
 
 
-def view_png(storage: Storage, image: Image, window: Window) -> bytes:
-    """A window at full size."""
-    return _view_png(storage.local_path(image.working_key), _limits(image), window)
+def chosen_limits(image: Image, low: float | None, high: float | None) -> ContrastLimits | None:
+    """Contrast limits of a person's choice; None if nothing was chosen.
+
+    Raises:
+        InvalidRequest: only one of them, in the wrong order, or beyond what pixels of the image can be.
+    """
+    if low is None and high is None:
+        return None
+    if low is None or high is None:
+        raise InvalidRequest("high" if high is None else "low", "one contrast limit alone was given; give both or none")
+    white = np.iinfo(image.dtype).max
+    if not low < high <= white:
+        raise InvalidRequest("high", f"the contrast limits are {low:g} and {high:g}; choose low < high <= {white}")
+    return ContrastLimits(low, high)
+
+
+def view_png(storage: Storage, image: Image, window: Window, limits: ContrastLimits | None = None) -> bytes:
+    """A window at full size; with limits of a person's choice instead of the image's own."""
+    path = storage.local_path(image.working_key)
+    return _seen_png(path, _limits(image), window) if limits is None else _view_png(path, limits, window)
 
 
 # A class looks at copies of the same images: what one student has seen, the others get without work.
 @cached(LRUCache[object, bytes](_SEEN_BYTES, getsizeof=len), lock=threading.Lock())
+def _seen_png(path: Path, limits: ContrastLimits, window: Window) -> bytes:
+    return _view_png(path, limits, window)
+
+
 def _view_png(path: Path, limits: ContrastLimits, window: Window) -> bytes:
     return encode_png(limits.view(_open(path).read(window)))
 

@@ -109,6 +109,8 @@ TABLE: dict[str, str] = {
     "GET /v1/projects/{project_id}/queue/next": MEMBERS,
     "GET /v1/tiles/{tile_id}": MEMBERS,
     "GET /v1/tiles/{tile_id}/image": MEMBERS,
+    "GET /v1/tiles/{tile_id}/editor": MEMBERS,
+    "GET /v1/tiles/{tile_id}/surroundings": MEMBERS,
     "GET /v1/tiles/{tile_id}/thumbnail": MEMBERS,
     "GET /v1/tiles/{tile_id}/mask": MEMBERS,
     "GET /v1/tiles/{tile_id}/annotation": MEMBERS,

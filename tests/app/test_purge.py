@@ -11,6 +11,7 @@ from axons.app.tables import (
     EpochMetric,
     Evaluation,
     HandIn,
+    HeldOutImage,
     Image,
     Job,
     Membership,
@@ -27,7 +28,19 @@ from axons.app.tables import (
 from tests.app.images import add_images, add_project, tiles_of
 from tests.app.trainings import add_training_set
 
-OF_A_PROJECT = (Project, Image, Tile, Revision, TrainingSet, Run, EpochMetric, Model, Prediction, Evaluation)
+OF_A_PROJECT = (
+    Project,
+    Image,
+    Tile,
+    Revision,
+    TrainingSet,
+    Run,
+    EpochMetric,
+    Model,
+    Prediction,
+    Evaluation,
+    HeldOutImage,
+)
 
 
 @pytest.fixture
@@ -68,6 +81,7 @@ def project(platform, ana, tmp_path):
             Prediction(project_id=project.id, model_id=model.id, image_id=image.id, name="p", key="projects/p", **user)
         )
         session.add(Evaluation(model_id=model.id, training_set_id=row.id, **user))
+        session.add(HeldOutImage(training_set_id=row.id, known_as=image.id))
 
     platform.database.write(add)
     return project
@@ -88,7 +102,7 @@ def throw(platform, actor, kind, table, *, days=-1.0):
 @pytest.mark.both_databases
 def test_a_project_goes_with_everything_in_it_and_its_jobs_stay(platform, ana, project):
     assert throw(platform, ana, "project", Project) == 1
-    assert [count(platform, table) for table in (*OF_A_PROJECT, Trash)] == [0] * 11
+    assert [count(platform, table) for table in (*OF_A_PROJECT, Trash)] == [0] * 12
     jobs = platform.database.read(lambda session: session.exec(select(Job)).all())
     assert [(job.kind, job.project_id) for job in jobs] == [("import", None), ("train", None)]
 

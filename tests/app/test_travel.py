@@ -15,6 +15,7 @@ from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.project_archive import DOCUMENT, image_member, labels_member, model_member, set_member
+from axons.app.services.images import is_test
 from axons.app.settings import Settings
 from axons.app.tables import Audit, Image, Job, Model, Project, ProjectMember, Revision, Tile, TrainingSet, User
 from axons.data.images import WorkingImage
@@ -153,6 +154,16 @@ def test_a_frozen_set_keeps_its_hash_on_the_way(home, project, packed, platform,
     assert (here.sha256, here.number, here.name, here.state) == (there.sha256, 1, "chosen", "ready")
     assert here.summary == there.summary
     assert load_training_set(platform.uri(here.key), sha256=there.sha256).sha256() == there.sha256
+
+
+def test_test_images_are_known_as_such_where_they_arrive(home, project, packed, platform, client):
+    project_id = arrive(platform, client, packed)
+
+    def tested(platform, project_id):
+        asked = select(Image.name).where(Image.project_id == project_id, is_test())
+        return platform.database.read(lambda session: session.exec(asked).all())
+
+    assert tested(platform, project_id) == tested(home, project.id) != []
 
 
 def test_the_same_choices_freeze_to_the_same_hash_on_both_platforms(home, project, packed, platform, client):

@@ -12,7 +12,7 @@ from sqlmodel import select
 
 from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.jobs.ray_work import RayCluster
-from axons.app.tables import Job, LabelClass, Model, Prediction, Revision, Tile, TrainingSet, now
+from axons.app.tables import HeldOutImage, Job, LabelClass, Model, Prediction, Revision, Tile, TrainingSet, now
 from axons.data.importing import label_tiles
 from axons.data.tiles import TileGrid
 from axons.data.training_set import load_training_set
@@ -95,6 +95,13 @@ def test_labels_become_a_frozen_training_set(platform, ana, project):
     assert sum(sum(counts) for counts in row.summary["balance"]["pixels"].values()) == 6 * 100 * 150
     assert job.reason == "'first' is frozen: 2 train, 2 val, 2 test"
     assert [found for found in platform.storage.list_objects("tmp") if job.id in found.key] == []
+
+
+def test_the_test_images_of_a_frozen_set_are_remembered(platform, ana, project):
+    row, _ = freeze(platform, ana, project, name="first", group="^[abc]")
+    held_out = platform.database.read(lambda session: session.exec(select(HeldOutImage.known_as)).all())
+    assert set(held_out) == {image["image_id"] for image in row.summary["images"] if image["split"] == "test"}
+    assert len(held_out) == 2
 
 
 def test_work_whose_process_is_killed_begins_again(platform, ana, project):

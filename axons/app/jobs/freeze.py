@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from axons.app.jobs.grouping import groups_of
 from axons.app.platform import Platform
-from axons.app.services.training_sets import TrainingSetCreate
+from axons.app.services.training_sets import TrainingSetCreate, hold_out
 from axons.app.tables import Image, Job, LabelClass, Revision, Tile, Tiling, TrainingSet
 from axons.data import training_set as engine
 from axons.data.freezing import finish_freeze, plan_freeze, write_shards
@@ -55,6 +55,7 @@ def finish(session: Session, job: Job) -> str:
     """The set is ready."""
     row = session.get_one(TrainingSet, job.target_id)
     row.state = "ready"
+    hold_out(session, row)
     images = row.summary["num_images"]
     counts = ", ".join(f"{images[split]} {split}" for split in engine.SPLITS)
     warnings = len(row.summary["warnings"])

@@ -27,6 +27,15 @@ _LAYERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": _JSON_OR_GZIP}, "description": "The layers; ETag is the revision."}
 }
 _NUMBER = Annotated[int, Path(ge=1, le=2**31 - 1, description="Revisions are counted from 1.")]
+_Limit = Annotated[
+    float | None,
+    Query(
+        ge=0,
+        le=65535,
+        allow_inf_nan=False,
+        description="Value of the image shown as black (`low`) and as white (`high`); by default those of the image.",
+    ),
+]
 _OptionalId = Annotated[str | None, Query(max_length=64, pattern="^[A-Za-z0-9_-]+$")]
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", max_length=100, description="The revision that the labels began with.")
@@ -121,14 +130,17 @@ def get_tile_image(
     actor: ActorOf,
     tile_id: Id,
     margin: Annotated[int, Query(ge=0, le=256, description="Surroundings on each side, px.")] = 0,
+    low: _Limit = None,
+    high: _Limit = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The tile's pixels as 8-bit PNG; header `Axons-Window` says row0, col0, height, width of what is shown."""
     tile, image = _tile(platform, actor, tile_id)
     window = pictures.tile_window(image, tile, margin)
+    limits = pictures.chosen_limits(image, low, high)
     return picture(
-        lambda: pictures.view_png(platform.storage, image, window),
-        etag=etag_of(image.working_key, window),
+        lambda: pictures.view_png(platform.storage, image, window, limits),
+        etag=etag_of(image.working_key, window, limits),
         if_none_match=if_none_match,
         media_type="image/png",
         **{"Axons-Window": f"{window.row0},{window.col0},{window.height},{window.width}"},

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, exists, func, or_
 from sqlmodel import Session, col, select
 
 from axons.app.policy import Actor
 from axons.app.services.access import get_project
 from axons.app.services.paging import page_of
 from axons.app.services.trash import throw_away
-from axons.app.tables import Image, Tile, Tiling
+from axons.app.tables import HeldOutImage, Image, Tile, Tiling, TrainingSet
 from axons.app.texts import FileName, ShortLine
 from axons.errors import NotFound
 
@@ -100,6 +100,26 @@ def get_image(
     except NotFound as error:
         raise _no_image(image_id) from error
     return image
+
+
+def is_test() -> ColumnElement[bool]:
+    """The condition on `Image` rows that a person, or the draw of a training set, keeps for the test."""
+    is_held_out = exists(
+        select(1)
+        .select_from(HeldOutImage)
+        .join(TrainingSet, col(TrainingSet.id) == col(HeldOutImage.training_set_id))
+        .where(
+            col(TrainingSet.project_id) == col(Image.project_id),
+            col(TrainingSet.deleted_at).is_(None),
+            col(HeldOutImage.known_as) == func.coalesce(Image.source_id, Image.id),
+        )
+    )
+    return or_(func.coalesce(Image.split, "") == "test", is_held_out)
+
+
+def is_test_image(session: Session, image: Image) -> bool:
+    """Whether an image is kept for the test: nobody but a person says what is in it."""
+    return session.exec(select(Image.id).where(col(Image.id) == image.id, is_test())).first() is not None
 
 
 def update_image(session: Session, actor: Actor, image_id: str, form: ImageUpdate) -> Image:

@@ -11,6 +11,7 @@ from axons.app.tables import (
     EpochMetric,
     Evaluation,
     HandIn,
+    HeldOutImage,
     Image,
     Invitation,
     Job,
@@ -81,6 +82,7 @@ def _purge_training_set(session: Session, object_id: str) -> bool:
     )
     if any(is_needed):
         return False
+    _delete(session, HeldOutImage, col(HeldOutImage.training_set_id) == object_id)
     _delete(session, TrainingSet, col(TrainingSet.id) == object_id)
     return True
 
@@ -102,6 +104,7 @@ def _purge_project(session: Session, object_id: str) -> bool:
     _delete(session, EpochMetric, col(EpochMetric.run_id).in_(ids(Run)))
     _delete(session, Run, col(Run.project_id) == object_id)
     _delete(session, Revision, col(Revision.tile_id).in_(ids(Tile)))
+    _delete(session, HeldOutImage, col(HeldOutImage.training_set_id).in_(ids(TrainingSet)))
     for table in (TrainingSet, Tile, Tiling, Image, LabelClass, ProjectMember, Invitation, Upload):
         columns: Any = table
         _delete(session, table, columns.project_id == object_id)

@@ -15,7 +15,7 @@ from axons.app.services.jobs import add_job
 from axons.app.services.paging import page_of
 from axons.app.services.trash import throw_away
 from axons.app.services.turns import take_turns
-from axons.app.tables import Job, Project, TrainingSet, new_id
+from axons.app.tables import HeldOutImage, Job, Project, TrainingSet, new_id
 from axons.app.texts import ClassName, Identifier, Name, ShortLine
 from axons.data.training_set import MAX_SCALE, MIN_SCALE, SPLITS, Share
 from axons.errors import Conflict, NotFound
@@ -187,6 +187,13 @@ def ready_training_set(session: Session, actor: Actor, training_set_id: str) -> 
     if row.state != "ready":
         raise Conflict(f"training set {row.name!r} is {row.state}; wait until it is ready, or freeze another")
     return row
+
+
+def hold_out(session: Session, row: TrainingSet) -> None:
+    """Remember the test images of a frozen set: no model ranks their tiles or labels them in advance."""
+    for image in row.summary["images"]:
+        if image["split"] == "test":
+            session.merge(HeldOutImage(training_set_id=row.id, known_as=image["image_id"]))
 
 
 def delete_training_set(session: Session, actor: Actor, platform: Platform, training_set_id: str) -> None:

@@ -16,6 +16,7 @@ from axons.app.services.imports import add_tiles
 from axons.app.services.jobs import add_job
 from axons.app.services.projects import check_may_create
 from axons.app.services.tiles import status_of
+from axons.app.services.training_sets import hold_out
 from axons.app.services.uploads import check_free_space, check_room, get_upload, use_uploads
 from axons.app.tables import (
     Image,
@@ -186,17 +187,17 @@ def _add_classes(session: Session, project: Project, document: ProjectDocument) 
 
 def _add_training_sets(session: Session, project: Project, sets: list[ArrivedSet]) -> None:
     for row in sets:
-        fields = row.archived.model_dump()
-        session.add(
-            TrainingSet(
-                **fields,
-                project_id=project.id,
-                state="ready",
-                key=row.key,
-                summary=row.summary,
-                created_by=project.owner_id,
-            )
+        training_set = TrainingSet(
+            **row.archived.model_dump(),
+            project_id=project.id,
+            state="ready",
+            key=row.key,
+            summary=row.summary,
+            created_by=project.owner_id,
         )
+        session.add(training_set)
+        session.flush()
+        hold_out(session, training_set)
 
 
 def _add_models(session: Session, project: Project, models: list[ArrivedModel]) -> None:

@@ -72,6 +72,15 @@ class TrainingSet(SQLModel, table=True):
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class HeldOutImage(SQLModel, table=True):
+    """An image in the test split of a frozen training set, by the id by which training sets know it."""
+
+    __tablename__ = "held_out_image"
+
+    training_set_id: str = Field(foreign_key="training_set.id", primary_key=True)
+    known_as: str = Field(primary_key=True, index=True)
+
+
 class Run(SQLModel, table=True):
     """A training.
 

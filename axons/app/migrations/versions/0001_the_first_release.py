@@ -778,4 +778,17 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_prediction_model_id"), ["model_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_prediction_project_id"), ["project_id"], unique=False)
 
+    op.create_table(
+        "held_out_image",
+        sa.Column("training_set_id", sa.String(), nullable=False),
+        sa.Column("known_as", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["training_set_id"],
+            ["training_set.id"],
+        ),
+        sa.PrimaryKeyConstraint("training_set_id", "known_as"),
+    )
+    with op.batch_alter_table("held_out_image", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_held_out_image_known_as"), ["known_as"], unique=False)
+
     # ### end Alembic commands ###

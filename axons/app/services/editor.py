@@ -1,0 +1,200 @@
+"""All that the annotation page needs to open a tile, in one answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel
+from sqlalchemy import and_, bindparam, func, select
+from sqlmodel import Session, col
+
+from axons.app.pictures import tile_window
+from axons.app.policy import Actor
+from axons.app.services import tiles
+from axons.app.services.access import get_project
+from axons.app.services.images import is_test_image
+from axons.app.services.label_classes import classes_of
+from axons.app.services.pre_labels import project_values
+from axons.app.services.projects import ClassPublic, class_public
+from axons.app.services.tiles import TileDetail
+from axons.app.tables import Image, LabelClass, Model, Project, Revision, Tile, User
+from axons.data.label_files import PlacedLabels, mosaic
+from axons.data.tiles import Window
+from axons.errors import NotAllowed
+
+# The order of the queue.
+_ORDER = (col(Image.name), col(Tile.image_id), col(Tile.row0), col(Tile.col0))
+_PLACES = (
+    select(
+        col(Tile.id),
+        func.row_number().over(order_by=_ORDER).label("number"),
+        func.count().over().label("num_tiles"),
+        func.lag(Tile.id).over(order_by=_ORDER).label("previous_id"),
+        func.lead(Tile.id).over(order_by=_ORDER).label("next_id"),
+    )
+    .join(Image, col(Image.id) == col(Tile.image_id))
+    .where(col(Tile.tiling_id) == bindparam("tiling_id"), col(Image.deleted_at).is_(None))
+    .subquery()
+)
+_PLACE = select(_PLACES).where(_PLACES.c.id == bindparam("tile_id"))
+_MODELS = (
+    select(
+        col(Model.id), col(Model.name), col(Model.version), col(Model.is_promoted), col(Model.mean_iou),
+        col(Model.card)["classes"].label("classes"),
+    )
+    .where(col(Model.project_id) == bindparam("project_id"), col(Model.deleted_at).is_(None))
+    .order_by(col(Model.is_promoted).desc(), col(Model.created_at).desc())
+)  # fmt: skip
+
+
+class EditorProject(BaseModel):
+    """What a person who labels reads of the project; `tile` in px."""
+
+    id: str
+    name: str
+    instructions: str
+    tile: int
+
+
+class EditorImage(BaseModel):
+    """The image around the tile; the contrast limits are those of its 8-bit view."""
+
+    id: str
+    name: str
+    height: int
+    width: int
+    channels: int
+    dtype: str
+    contrast_low: float
+    contrast_high: float
+    is_test: bool
+
+
+class EditorUser(BaseModel):
+    """Who has the page open."""
+
+    id: str
+    name: str
+    may_annotate: bool
+
+
+class EditorModel(BaseModel):
+    """A model that can label tiles in advance."""
+
+    id: str
+    name: str
+    version: int
+    is_promoted: bool
+    mean_iou: float | None
+
+
+class Editor(BaseModel):
+    """A tile, what is around it, and what can be done with it.
+
+    Args:
+        number: of the tile among the `num_tiles` of its tiling: by name of the image, then row by row.
+        models: that know classes of the project, the promoted ones first, then the newest.
+        offers_pre_labels: false for tiles of test images: nobody but a person says what is in them.
+    """
+
+    tile: TileDetail
+    number: int
+    num_tiles: int
+    previous_id: str | None
+    next_id: str | None
+    project: EditorProject
+    image: EditorImage
+    user: EditorUser
+    classes: list[ClassPublic]
+    models: list[EditorModel]
+    offers_pre_labels: bool
+
+
+def open_editor(session: Session, actor: Actor, tile_id: str) -> Editor:
+    """A tile as the annotation page opens it.
+
+    Raises:
+        NotFound: see `tiles.get_tile`.
+    """
+    tile, image = tiles.get_tile(session, actor, tile_id)
+    project = session.get_one(Project, tile.project_id)
+    connection = session.connection()
+    place = connection.execute(_PLACE, {"tiling_id": tile.tiling_id, "tile_id": tile.id}).one()
+    for_test = is_test_image(session, image)
+    classes = classes_of(session, project.id)
+    return Editor(
+        tile=tiles.detail(session, actor, tile, image),
+        number=place.number,
+        num_tiles=place.num_tiles,
+        previous_id=place.previous_id,
+        next_id=place.next_id,
+        project=EditorProject(**project.model_dump(include=set(EditorProject.model_fields))),
+        image=EditorImage(**image.model_dump(include=set(EditorImage.model_fields)), is_test=for_test),
+        user=_user(session, actor, project),
+        classes=[class_public(row) for row in classes],
+        models=[] if for_test else _models(session, project, classes),
+        offers_pre_labels=not for_test,
+    )
+
+
+def _user(session: Session, actor: Actor, project: Project) -> EditorUser:
+    user = session.get_one(User, actor.user_id)
+    try:
+        get_project(session, actor, project.id, "annotate")
+        may_annotate = True
+    except NotAllowed:
+        may_annotate = False
+    return EditorUser(id=user.id, name=user.display_name or user.name, may_annotate=may_annotate)
+
+
+def _models(session: Session, project: Project, classes: Sequence[LabelClass]) -> list[EditorModel]:
+    rows = session.connection().execute(_MODELS, {"project_id": project.id}).mappings()
+    return [
+        EditorModel.model_validate(row)
+        for row in rows
+        if project_values([found["name"] for found in row["classes"]], classes) is not None
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """The labels around a tile.
+
+    Args:
+        window: what is shown of the image.
+        classes: index and colour of each.
+    """
+
+    window: Window
+    tiles: tuple[PlacedLabels, ...]
+    classes: list[tuple[int, str]]
+
+    def plane(self) -> np.ndarray:
+        """(H, W) uint8 of values."""
+        return mosaic(self.tiles, self.window)
+
+
+def surroundings(session: Session, actor: Actor, tile_id: str, margin: int) -> Surroundings:
+    """The newest labels of the tiles beside a tile, up to `margin` px away; its own are left out."""
+    tile, image = tiles.get_tile(session, actor, tile_id)
+    window = tile_window(image, tile, margin)
+    meets = (
+        col(Tile.row0) < window.row0 + window.height,
+        col(Tile.row0) + col(Tile.height) > window.row0,
+        col(Tile.col0) < window.col0 + window.width,
+        col(Tile.col0) + col(Tile.width) > window.col0,
+    )
+    asked = (
+        select(col(Tile.row0), col(Tile.col0), col(Tile.height), col(Tile.width), col(Revision.layers))
+        .join(Revision, and_(col(Revision.tile_id) == col(Tile.id), col(Revision.number) == col(Tile.revision)))
+        .where(col(Tile.image_id) == tile.image_id, col(Tile.tiling_id) == tile.tiling_id, col(Tile.id) != tile.id)
+        .where(*meets)
+        .order_by(col(Tile.row0), col(Tile.col0))
+    )
+    return Surroundings(
+        window=window,
+        tiles=tuple(
+            PlacedLabels(window=Window(*place), packed=layers) for *place, layers in session.connection().execute(asked)
+        ),
+        classes=[(row.index, row.colour) for row in classes_of(session, tile.project_id)],
+    )
