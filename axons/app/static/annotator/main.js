@@ -22,6 +22,7 @@ import { createView, rgbOf } from "./view.js";
 
 const MARGIN = 64; // px of surroundings on each side
 const MAX_BRUSH = 100;
+const LIMITS_MS = 150;
 const { byId } = panels;
 
 const held = { isSpace: false };
@@ -65,6 +66,7 @@ const stage = createStage(page);
 let current = null; // {id, editor, saver, lease, leaseState, proposal, pixels, reason}
 let prefetched = null; // {id, picture}
 let isOpening = false;
+let limitsTimer = null;
 
 // -- Opening a tile ------------------------------------------------------------------------------------------------------
 
@@ -117,12 +119,13 @@ function show(id, editor, annotation, picture, reason) {
   for (const tool of Object.values(page.tools)) tool.cancel();
   labels.replaceLayers(layers, annotation.revision);
   view.open(tile, labels.plane);
-  view.setPictures(picture);
+  view.setPicture(picture);
   view.setProposal(null);
   current = { id, editor, reason, saver: saverOf(id, labels, user), lease: null, leaseState: null, proposal: null,
     picture, pixels: null };
   if (!classes.some((row) => row.index === page.settings.value)) page.settings.value = classes.at(-1).index;
   setReadOnly();
+  drawLimits();
   colour();
   drawAll();
   current.saver.start().then(drawAll);
@@ -200,6 +203,41 @@ async function bitmapOf(path) {
   const answer = await api.request("GET", path);
   const [row0, col0, height, width] = answer.headers.get("Axons-Window").split(",").map(Number);
   return { picture: await createImageBitmap(await answer.blob()), window: { row0, col0, height, width } };
+}
+
+/** Contrast limits of a 16-bit picture: the server makes another 8-bit view of the original values. */
+function drawLimits() {
+  const { dtype, contrast_low: low, contrast_high: high } = page.image;
+  byId("limits").hidden = dtype !== "uint16";
+  for (const [id, value] of [["low", low], ["high", high]]) Object.assign(byId(id), { min: 0, max: 65535, step: 16, value });
+}
+
+function chooseLimits() {
+  clearTimeout(limitsTimer);
+  limitsTimer = setTimeout(async () => {
+    const { id } = current;
+    const [low, high] = [Number(byId("low").value), Number(byId("high").value)];
+    if (low >= high) {
+      say("The darkest value has to be below the brightest one.");
+      return;
+    }
+    const picture = await bitmapOf(`/tiles/${id}/image?margin=${MARGIN}&low=${low}&high=${high}`).catch((error) => say(error.message));
+    if (!picture || current?.id !== id) return;
+    view.setPicture(picture);
+    Object.assign(current, { picture, pixels: null });
+    segments.clear();
+  }, LIMITS_MS);
+}
+
+/** Open the tile below a click on the map. */
+async function openOnMap({ target, offsetX, offsetY }) {
+  const { id, editor } = current;
+  current.neighbours ??= (await api.getJson(`/projects/${editor.project.id}/tiles?image_id=${page.image.id}&limit=500`)).items;
+  const row = (offsetY / target.clientHeight) * page.image.height;
+  const col = (offsetX / target.clientWidth) * page.image.width;
+  const found = current.neighbours.find((tile) =>
+    row >= tile.row0 && row < tile.row0 + tile.height && col >= tile.col0 && col < tile.col0 + tile.width);
+  if (found && found.id !== id) await openTile(found.id);
 }
 
 /** The tile's own pixels as the browser shows them, for the wand and the superpixels; labels never come from here. */
@@ -401,8 +439,14 @@ const whileOpen = {
     if (!protect.delete(value)) protect.add(value);
     panels.showClasses(page);
   },
-  toggleHidden(value) {
-    if (!view.hidden.delete(value)) view.hidden.add(value);
+  toggleHidden({ value, isOthers }) {
+    const values = panels.paintable(page).map((row) => row.index);
+    if (isOthers) {
+      const others = values.filter((other) => other !== value);
+      const isAlone = others.every((other) => view.hidden.has(other));
+      view.hidden.clear();
+      if (!isAlone) for (const other of others) view.hidden.add(other);
+    } else if (!view.hidden.delete(value)) view.hidden.add(value);
     panels.showClasses(page);
     colour();
   },
@@ -618,6 +662,8 @@ function listen() {
     addClass(event.target.elements.name).catch((error) => say(error.message));
   });
   window.addEventListener("popstate", () => openTile(idOf(location), { isBack: true }));
+  for (const id of ["low", "high"]) onInput(id, () => chooseLimits());
+  byId("map").addEventListener("click", (event) => openOnMap(event).catch((error) => say(error.message)));
   view.setOnMoved(() => { if (page.tile) panels.placeOnMap(page); });
 }
 

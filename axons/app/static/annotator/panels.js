@@ -78,8 +78,8 @@ function classRow(page, { index, name, colour }) {
   const pick = element("button", { type: "button", className: "class" }, swatch, element("span", { className: "name" }, name),
     element("kbd", {}, key), element("span", { className: "share" }));
   pick.addEventListener("click", () => page.run("setClass", index));
-  const eye = element("button", { type: "button", className: "small eye", title: `Hide ${name}` }, "Hide");
-  eye.addEventListener("click", () => page.run("toggleHidden", index));
+  const eye = element("button", { type: "button", className: "small eye", title: `Hide ${name}; with Shift all others` }, "Hide");
+  eye.addEventListener("click", (event) => page.run("toggleHidden", { value: index, isOthers: event.shiftKey }));
   const lock = element("button", { type: "button", className: "small lock", title: `Protect ${name}: nothing paints over it` }, "Protect");
   lock.addEventListener("click", () => page.run("toggleProtect", index));
   const item = element("li", {}, pick, eye, lock);
@@ -137,7 +137,7 @@ export function placeOnMap(page) {
   });
   place("map-tile", { row0: tile.row0, col0: tile.col0, row1: tile.row0 + tile.height, col1: tile.col0 + tile.width });
   const seen = view.seen();
-  const clip = (place16, most) => Math.min(most, Math.max(0, place16));
+  const clip = (position, most) => Math.min(most, Math.max(0, position));
   place("map-view", {
     row0: clip(tile.row0 + seen.row0, image.height), col0: clip(tile.col0 + seen.col0, image.width),
     row1: clip(tile.row0 + seen.row1, image.height), col1: clip(tile.col0 + seen.col1, image.width),
@@ -145,7 +145,7 @@ export function placeOnMap(page) {
 }
 
 /** Instructions of the project and pictures that show what is meant. */
-export function drawHelp({ project, examples }) {
+export function drawHelp({ project, examples = [] }) {
   byId("help").hidden = !project.instructions && !examples.length;
   byId("instructions").textContent = project.instructions;
   byId("examples").replaceChildren(...examples.map((row) => {

@@ -224,8 +224,9 @@ export function createView(frame) {
       if (!keepsPlace) fit();
     },
 
-    setPictures({ picture, window: around, surroundings = null }) {
-      pictures = { picture, window: around, surroundings, proposal: pictures?.proposal ?? null };
+    setPicture({ picture, window: around }) {
+      pictures?.picture.close();
+      pictures = { surroundings: null, proposal: null, ...pictures, picture, window: around };
       adjust();
     },
 
