@@ -22,11 +22,15 @@ def class_colours(count: int) -> list[str]:
     return [CLASS_COLOURS[0], *(others[i % len(others)] for i in range(count - 1))]
 
 
-def encode_mask(mask: np.ndarray, colours: Sequence[str]) -> bytes:
-    """An (H, W) mask of class indices as palette PNG: the pixels are the indices, the palette shows the classes."""
+def encode_mask(mask: np.ndarray, colours: Sequence[str], *, clear: int | None = None) -> bytes:
+    """An (H, W) mask of class indices as palette PNG: the pixels are the indices, the palette shows the classes.
+
+    Args:
+        clear: a value that is seen through; some tools read such a file as colours with alpha.
+    """
     picture = Image.fromarray(mask)
     picture.putpalette(palette_of(colours))
-    return _png(picture)
+    return _png(picture) if clear is None else _png(picture, transparency=clear)
 
 
 def encode_picture(picture: np.ndarray) -> bytes:
@@ -75,7 +79,7 @@ def side_by_side(pictures: Sequence[np.ndarray], *, gap: int = 4) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(picture: Image.Image, **options: int) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", **options)
     return buffer.getvalue()

@@ -76,3 +76,10 @@ def test_pictures_side_by_side_have_a_white_gap_between_them():
     assert row.shape == (2, 10, 3)
     assert (row[:, 3:7] == 255).all()
     assert not row[:, :3].any() and not row[:, 7:].any()
+
+
+def test_a_value_of_a_mask_can_be_seen_through_and_stays_that_value():
+    mask = np.array([[0, 1, 255]], np.uint8)
+    picture = Image.open(io.BytesIO(encode_mask(mask, ["#000000", "#ffffff"], clear=255)))
+    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    assert (np.asarray(picture).tolist(), alpha.tolist()) == ([[0, 1, 255]], [[255, 255, 0]])
