@@ -53,7 +53,7 @@ export function createSaver({
   let failures = 0;
   let isSure = true; // that nobody else has signed in meanwhile
   let isWanted = false;
-  let working = null;
+  let isWorking = false;
   let timer = null;
   let unsavedSince = null;
   let wake = () => {};
@@ -88,16 +88,13 @@ export function createSaver({
   // -- The draft -----------------------------------------------------------------------------------------------------
 
   let isDraftWritten = true;
-  let writing = null;
+  let isWriting = false;
 
   /** Write the newest state, or remove the draft if the server has it; one after the other. */
-  function keepDraft() {
+  async function keepDraft() {
     isDraftWritten = false;
-    writing ??= writeDraft().finally(() => { writing = null; });
-    return writing;
-  }
-
-  async function writeDraft() {
+    if (isWriting) return;
+    isWriting = true;
     while (!isDraftWritten) {
       isDraftWritten = true;
       const key = { tileId, userId: user.id, session };
@@ -106,6 +103,7 @@ export function createSaver({
       const isDone = pending === null && drawn.changeNumber === base.changeNumber;
       await (isDone ? drafts.remove(key) : drafts.put(draft)).catch((error) => console.warn("no draft:", error));
     }
+    isWriting = false;
   }
 
   async function isOnServer(draft) {
@@ -139,7 +137,11 @@ export function createSaver({
     drawn = encode();
     keepDraft();
     if (hold === "change") hold = null;
-    if (hold === null && failures === 0 && working === null) say("unsaved");
+    if (hold === null && failures === 0 && !isWorking && !isClosed) say("unsaved");
+    saveSoon();
+  }
+
+  function saveSoon() {
     unsavedSince ??= performance.now();
     clearTimeout(timer);
     const left = unsavedSince + LONGEST_UNSAVED_MS - performance.now();
@@ -150,11 +152,11 @@ export function createSaver({
     if (isClosed || hold !== null) return;
     clearTimeout(timer);
     isWanted = true;
-    working ??= work().finally(() => { working = null; });
+    if (!isWorking) work();
   }
 
   function saveNow() {
-    if (hold === null && working === null && isSaved() && next === null) {
+    if (hold === null && !isWorking && isSaved() && next === null) {
       settle();
       return Promise.resolve(true);
     }
@@ -166,7 +168,8 @@ export function createSaver({
   }
 
   async function work() {
-    while ((isWanted || pending !== null || next !== null) && hold === null && !isClosed) {
+    isWorking = true;
+    while ((isWanted || pending || next || waiters.length > 0) && hold === null && !isClosed) {
       isWanted = false;
       try {
         if (next !== null) await { merge: mergeTheirs, reopen, discard }[next]();
@@ -175,6 +178,7 @@ export function createSaver({
         await recover(error);
       }
     }
+    isWorking = false; // before anybody hears of it, who may want to save again
     if (hold !== null || isClosed) answerWaiters(false);
   }
 
@@ -241,7 +245,10 @@ export function createSaver({
     }
     keepDraft();
     if (drawn.changeNumber === changeNumber) settle();
-    else say("unsaved");
+    else {
+      say("unsaved");
+      saveSoon();
+    }
     answerWaiters(true, changeNumber);
   }
 
@@ -399,9 +406,9 @@ export function createSaver({
 
   /** Show what others have saved, unless something is unsaved here: then the next save merges. */
   async function refresh() {
-    if (working !== null || hold !== null || !isSaved()) return;
+    if (isWorking || hold !== null || !isSaved()) return;
     const { revision, json } = await api.getAnnotation(tileId);
-    if (working !== null || isClosed || labels.isDrawing || !isSaved() || revision <= base.revision) return;
+    if (isWorking || isClosed || labels.isDrawing || !isSaved() || revision <= base.revision) return;
     show(layersOf(json), revision, json);
     base.changeNumber = drawn.changeNumber;
     labels.markSaved(revision, base.changeNumber);
@@ -446,7 +453,7 @@ export function createSaver({
       wake();
       for (const [target, name, listener] of listeners) target.removeEventListener(name, listener);
       channel.close();
-      await writing;
+      while (isWriting) await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
     },
   };
 }
