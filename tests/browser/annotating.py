@@ -1,0 +1,76 @@
+"""The annotation page as a person uses it: by pointer and keys, at places of the image."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.sync_api import Frame, Page
+
+from axons.app.tables import Tile
+
+State = dict[str, Any]
+
+
+@dataclass
+class Annotator:
+    """The page with a tile open; `frame` is where it lives, the page itself or a frame in it."""
+
+    page: Page
+    frame: Page | Frame
+
+    @classmethod
+    def open(cls, page: Page, tile: Tile | str) -> "Annotator":
+        """Go to a tile and wait until one can draw."""
+        page.goto(f"/annotate/{tile if isinstance(tile, str) else tile.id}")
+        annotator = cls(page, page)
+        annotator.wait(lambda state: state["ready"])
+        return annotator
+
+    def state(self) -> State:
+        state: State = self.frame.evaluate("window.axons?.state() ?? { ready: false }")
+        return state
+
+    def wait(self, is_reached: Callable[[State], bool], *, timeout_s: float = 20) -> State:
+        """The first state of which this is true. (The page forbids `eval`, which Playwright's own waiting needs.)"""
+        deadline = time.monotonic() + timeout_s
+        while not is_reached(state := self.state()):
+            assert time.monotonic() < deadline, f"waited {timeout_s} s in vain; the page is at {state}"
+            self.page.wait_for_timeout(20)
+        return state
+
+    def saved(self) -> State:
+        """The state once everything is on the server."""
+        return self.wait(lambda state: state["save"] == "saved" and not state["dirty"])
+
+    def at(self, row: float, col: float) -> tuple[float, float]:
+        """Where on the screen a place of the image is."""
+        box = self.frame.locator("#frame").bounding_box()
+        assert box is not None
+        state = self.state()
+        return box["x"] + state["offset"][1] + col * state["zoom"], box["y"] + state["offset"][0] + row * state["zoom"]
+
+    def move(self, row: float, col: float, *, steps: int = 1) -> None:
+        self.page.mouse.move(*self.at(row, col), steps=steps)
+
+    def click(self, *places: tuple[float, float]) -> None:
+        for place in places:
+            self.page.mouse.click(*self.at(*place))
+
+    def drag(self, *places: tuple[float, float], steps: int = 4, button: Any = "left") -> None:
+        """Press at the first place, go to the others, let go at the last."""
+        self.move(*places[0])
+        self.page.mouse.down(button=button)
+        for place in places[1:]:
+            self.move(*place, steps=steps)
+        self.page.mouse.up(button=button)
+
+    def keys(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def polygon(self, *vertices: tuple[float, float]) -> None:
+        """Draw one with the polygon tool, and finish it by Enter."""
+        self.keys("p")
+        self.click(*vertices)
+        self.keys("Enter")
