@@ -11,6 +11,8 @@ from axons.data.rows import Row
 NormalisationKind = Literal["image", "training set"]
 
 _SMALLEST_STD = 1 / 255  # a blank image must not become amplified noise
+Statistics = tuple[Sequence[float], Sequence[float]]  # mean and std per channel
+
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 

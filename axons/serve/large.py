@@ -19,7 +19,7 @@ from axons.data.tiles import Window
 from axons.errors import PredictionRefused
 from axons.model.files import ModelCard, load_card
 from axons.model.windows import ImageSource, blocks, predict_region
-from axons.serve.predictor import Predictor, check_mask, fit_channels, load_predictor, scaled_size
+from axons.serve.predictor import Predictor, check_mask, fit_channels, fit_statistics, load_predictor, scaled_size
 
 MASK = "mask.tif"
 
@@ -185,11 +185,8 @@ def _source(task: _BlockTask, predictor: Predictor) -> ImageSource:
             return fit_channels(image.read(window), predictor.card)
         return _read_scaled(image, window, (height, width), predictor.card)
 
-    channels = predictor.card.channels
-    # A colour image for a grey network is averaged: so are its statistics, nearly.
-    mean = request.mean if len(request.mean) == channels else [float(np.mean(request.mean))] * channels
-    std = request.std if len(request.std) == channels else [float(np.mean(request.std))] * channels
-    centre, spread = predictor.card.normalisation.of_image(mean, std)
+    found = fit_statistics((request.mean, request.std), predictor.card)
+    centre, spread = predictor.card.normalisation.of_image(*found)
     return ImageSource(height=height, width=width, read=read, mean=centre, std=spread)
 
 

@@ -14,7 +14,7 @@ from axons.data.training_set import MAX_SCALE, MIN_SCALE
 from axons.errors import PredictionRefused
 from axons.model.devices import num_cores
 from axons.model.files import Model, ModelCard, load_model
-from axons.model.normalisation import statistics
+from axons.model.normalisation import Statistics, statistics
 from axons.model.windows import Forward, ImageSource, predict_image, torch_forward
 
 MAX_PIXELS_AT_ONCE = 16 * 10**6
@@ -86,12 +86,15 @@ def load_predictor(
     )
 
 
-def segment(image: np.ndarray, predictor: Predictor, *, scale: float | None = None) -> Segmentation:
+def segment(
+    image: np.ndarray, predictor: Predictor, *, scale: float | None = None, of_whole: Statistics | None = None
+) -> Segmentation:
     """Predict the class of every pixel of an image of up to 16 Mpx.
 
     Args:
         image: (H, W), (H, W, 1) or (H, W, 3), uint8 or uint16.
         scale: at which the network sees it, 0.05 to 4; by default as in training.
+        of_whole: mean and std of the image of which this is a part, 0 to 1 of the data type's range.
     Raises:
         PredictionRefused: another shape or type, too large, also at that scale, or a result that is not usable.
     """
@@ -102,7 +105,8 @@ def segment(image: np.ndarray, predictor: Predictor, *, scale: float | None = No
     _check_pixels(seen_height * seen_width, "image, at the scale of the prediction,")
     seen = resize_image(pixels, seen_height, seen_width)
     # Statistics of the pixels as they came, as in training: averaging lowers the std.
-    source = ImageSource.of_array(seen, *predictor.card.normalisation.of_image(*statistics(pixels)))
+    found = statistics(pixels) if of_whole is None else fit_statistics(of_whole, predictor.card)
+    source = ImageSource.of_array(seen, *predictor.card.normalisation.of_image(*found))
     try:
         prediction = predict_image(
             source,
@@ -155,6 +159,14 @@ def fit_channels(pixels: np.ndarray, card: ModelCard) -> np.ndarray:
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
     return np.rint(pixels.mean(axis=2, keepdims=True)).astype(pixels.dtype)
+
+
+def fit_statistics(found: Statistics, card: ModelCard) -> Statistics:
+    """Mean and std of an image with the channels the network expects; those of an average of colours only nearly."""
+    mean, std = found
+    if len(mean) == card.channels:
+        return mean, std
+    return [float(np.mean(mean))] * card.channels, [float(np.mean(std))] * card.channels
 
 
 def check_mask(mask: np.ndarray, shape: tuple[int, int], num_classes: int) -> list[int]:

@@ -18,6 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from axons.data.rows import Row
 from axons.errors import AxonsError, SegmenterBusy
 from axons.model.devices import num_cores
+from axons.model.normalisation import Statistics
 from axons.serve.listening import listen_inside_cluster
 from axons.serve.predictor import Predictor, Segmentation, load_predictor, segment
 
@@ -62,13 +63,15 @@ class Segmenter:
         for model_uri in settings.warm:
             await self._warm(model_uri)
 
-    async def segment(self, image: np.ndarray, scale: float | None = None) -> Segmentation:
+    async def segment(
+        self, image: np.ndarray, scale: float | None = None, of_whole: Statistics | None = None
+    ) -> Segmentation:
         """See `predictor.segment`."""
         predictor = await self._predictor(serve.get_multiplexed_model_id())
         if predictor.backend == "torch":
             predictor = self._joined(predictor)
         # In a thread, so that health checks and other requests are answered meanwhile.
-        return await asyncio.to_thread(segment, image, predictor, scale=scale)
+        return await asyncio.to_thread(segment, image, predictor, scale=scale, of_whole=of_whole)
 
     async def _warm(self, model_uri: str) -> None:
         """Load a model and predict once; one that cannot be used is no reason to keep the others waiting."""
@@ -113,7 +116,12 @@ def deploy_segmenter(settings: SegmenterSettings = SegmenterSettings()) -> Deplo
 
 
 def ask_segmenter(
-    handle: DeploymentHandle[Any], image: np.ndarray, *, model_uri: str, scale: float | None = None
+    handle: DeploymentHandle[Any],
+    image: np.ndarray,
+    *,
+    model_uri: str,
+    scale: float | None = None,
+    of_whole: Statistics | None = None,
 ) -> Callable[[float | None], Segmentation]:
     """Send an image; returns a function that waits for the answer, so many seconds at most.
 
@@ -122,7 +130,7 @@ def ask_segmenter(
         PredictionRefused, ModelRefused, ChecksumMismatch: see `predictor.segment` and `load_predictor`.
         TimeoutError: no answer in time; the request is taken back.
     """
-    response: Any = handle.options(multiplexed_model_id=model_uri).segment.remote(image, scale)
+    response: Any = handle.options(multiplexed_model_id=model_uri).segment.remote(image, scale, of_whole)
 
     def answer(timeout_s: float | None = None) -> Segmentation:
         try:

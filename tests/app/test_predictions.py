@@ -28,9 +28,9 @@ from tests.serve.models import CPU, make_model
 FORMULAS = ("=", "+", "-", "@", "\t=", "\r=", "=cmd|' /C calc'!A", "=HYPERLINK(", "@SUM(", "+cmd|", "-2+3+cmd|", "=1+")
 
 
-def segment_here(image, model_uri, scale):
+def segment_here(image, model_uri, scale, of_whole=None):
     """What the Segmenter does, without Ray Serve; models are loaded each time."""
-    return segment(image, load_predictor(model_uri, device=CPU), scale=scale)
+    return segment(image, load_predictor(model_uri, device=CPU), scale=scale, of_whole=of_whole)
 
 
 def client_of(platform, actor, segment=segment_here) -> TestClient:

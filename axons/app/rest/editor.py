@@ -1,17 +1,33 @@
 """What the annotation page asks beyond the tile itself."""
 
-from typing import Annotated
+import gzip
+import json
+from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from axons.app import pictures
 from axons.app.rest.context import ActorOf, Id, PlatformOf
 from axons.app.rest.pictures import PNG, IfNoneMatch, etag_of, picture
-from axons.app.services import editor
+from axons.app.rest.predictions import SegmentOf
+from axons.app.rest.problems import documented
+from axons.app.services import editor, pre_labels
 from axons.app.services.editor import Editor
+from axons.app.services.pre_labels import PreLabelCreate, Suggestion
+from axons.data.layers import UNLABELLED
 from axons.data.pictures import encode_mask
 
 router = APIRouter(prefix="/tiles/{tile_id}", tags=["tiles"])
+
+_PLANES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Row by row H x W bytes of values as in labels, then H x W bytes of confidence (255: certain). "
+        "`Axons-Height`, `Axons-Width`; `Axons-Source` for layers of them; `Axons-Notices`, JSON in percent-encoding.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    **documented(429),
+}
 
 
 @router.get("/editor", operation_id="open_editor")
@@ -32,9 +48,32 @@ def get_surroundings(
     around = platform.database.read(lambda session: editor.surroundings(session, actor, tile_id, margin))
     window = around.window
     return picture(
-        lambda: encode_mask(around.plane(), pictures.colours_by_index(around.classes)),
+        lambda: encode_mask(around.plane(), pictures.colours_by_index(around.classes), clear=UNLABELLED),
         etag=etag_of(around),
         if_none_match=if_none_match,
         media_type="image/png",
         **{"Axons-Window": f"{window.row0},{window.col0},{window.height},{window.width}"},
     )
+
+
+@router.post("/pre-label", operation_id="pre_label_tile", response_class=Response, responses={**_PLANES})
+def pre_label_tile(
+    request: Request, platform: PlatformOf, actor: ActorOf, segment: SegmentOf, tile_id: Id, form: PreLabelCreate
+) -> Response:
+    """What a model makes of a tile; never of one whose image is for the test."""
+    return _planes(request, pre_labels.pre_label(platform, actor, segment, tile_id, form.model_id))
+
+
+def _planes(request: Request, found: Suggestion) -> Response:
+    height, width = found.values.shape
+    headers = {
+        "Axons-Height": str(height),
+        "Axons-Width": str(width),
+        "Axons-Source": found.source,
+        "Axons-Notices": quote(json.dumps(found.notices)),
+        "Vary": "Accept-Encoding",
+    }
+    body = found.values.tobytes() + found.confidence.tobytes()
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        body, headers["Content-Encoding"] = gzip.compress(body, compresslevel=1), "gzip"
+    return Response(body, media_type="application/octet-stream", headers=headers)

@@ -4,13 +4,13 @@ import csv
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import PIL.Image
@@ -40,6 +40,7 @@ from axons.data.storage import local_file, new_key
 from axons.data.tiles import TileGrid
 from axons.data.training_set import MAX_SCALE, MIN_SCALE
 from axons.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PredictionRefused, SegmenterBusy, TooLarge
+from axons.model.normalisation import Statistics
 from axons.serve.predictor import MAX_PIXELS_AT_ONCE, Segmentation
 from axons.serve.segmenter import APPLICATION, RETRY_AFTER_S, ask_segmenter
 
@@ -55,8 +56,13 @@ _SEATS_LOCK = Lock()
 _DECODING = BoundedSemaphore(_AT_ONCE_EACH + 1)  # files at a time: nobody keeps all the places with slow ones
 _IDLE_DECODERS: list[Decoder] = []
 
-# (image, model's address, scale) -> segmentation
-Segment = Callable[[np.ndarray, str, float | None], Segmentation]
+
+class Segment(Protocol):
+    """How an image is predicted; `of_whole` as in `axons.serve.predictor.segment`."""
+
+    def __call__(
+        self, image: np.ndarray, model_uri: str, scale: float | None, of_whole: Statistics | None = None
+    ) -> Segmentation: ...
 
 
 class PredictCreate(BaseModel):
@@ -215,6 +221,16 @@ def predict_file(
     )
 
 
+def check_may_predict(session: Session, actor: Actor, project: Project) -> None:
+    """Refuse predictions where the educators of the classroom do not want them at the moment.
+
+    Raises:
+        NotAllowed: they do not.
+    """
+    if not is_switched_on(session, actor, project.classroom_id, "may_predict"):
+        raise NotAllowed("your class does not predict at the moment; ask your educator to allow it")
+
+
 def is_small(image: Image | WorkingImage, scale: float, max_pixels: int) -> bool:
     """Whether an image is answered at once, also at the scale at which the network sees it."""
     return image.height * image.width * max(1.0, scale) ** 2 <= min(max_pixels, MAX_PIXELS_AT_ONCE)
@@ -354,7 +370,9 @@ def _indices(path: Path, height: int, width: int) -> np.ndarray:
     return np.asarray(mask.numpy()).reshape(height, width)
 
 
-def segment_by_serve(image: np.ndarray, model_uri: str, scale: float | None) -> Segmentation:
+def segment_by_serve(
+    image: np.ndarray, model_uri: str, scale: float | None, of_whole: Statistics | None = None
+) -> Segmentation:
     """Through the `segmenter` application.
 
     Raises:
@@ -364,7 +382,7 @@ def segment_by_serve(image: np.ndarray, model_uri: str, scale: float | None) -> 
         raise _not_ready()
     try:
         handle = serve.get_app_handle(APPLICATION)
-        return ask_segmenter(handle, image, model_uri=model_uri, scale=scale)(_TIMEOUT_S)
+        return ask_segmenter(handle, image, model_uri=model_uri, scale=scale, of_whole=of_whole)(_TIMEOUT_S)
     except (RayServeException, RayActorError, RaySystemError, TimeoutError, ConnectionError) as error:
         raise _not_ready() from error
 
@@ -381,8 +399,7 @@ def _asked(session: Session, actor: Actor, platform: Platform, model_id: str, fo
     images = _images(session, actor, form)
     project_id = images[0].project_id if images else (upload.project_id if upload else None) or of_model.id
     project = get_project(session, actor, project_id, "edit")
-    if not is_switched_on(session, actor, project.classroom_id, "may_predict"):
-        raise NotAllowed("your class does not predict at the moment; ask your educator to allow it")
+    check_may_predict(session, actor, project)
     if upload is not None and (upload.purpose, upload.state) != ("prediction", "complete"):
         raise Conflict(f"upload {upload.id!r} is {upload.state}, for {upload.purpose}; complete one for prediction")
     pixels = limit_of(session, project, "max_prediction_pixels", platform.settings.max_prediction_pixels)
