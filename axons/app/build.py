@@ -61,6 +61,11 @@ def build_site() -> FastAPI:
     app.include_router(pages.front)
     app.mount("/api", build_api())
     app.mount("/v2", build_v2())
+    # Gradio takes seconds to import: who wants the REST API only does without.
+    from axons.app.screens.mounting import mount_screens
+    from axons.app.screens.pages import build_screens
+
+    mount_screens(app, build_screens())
     return app
 
 

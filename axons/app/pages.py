@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 from fastapi import APIRouter
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 
 router = APIRouter(include_in_schema=False)
 front = APIRouter(include_in_schema=False)
@@ -39,7 +39,7 @@ def show_login() -> Response:
     return _static("login.html", "text/html; charset=utf-8")
 
 
-@front.get("/")
-def show_front() -> Response:
-    """Until there are screens: what there is to use."""
-    return RedirectResponse("/api/docs", 303)
+@front.get("/static/screens.js")
+def send_screens_script() -> Response:
+    """Our own elements on the screens."""
+    return _static("screens.js", "text/javascript; charset=utf-8")

@@ -1,0 +1,1 @@
+"""The screens: pages that Gradio draws, with our own elements in them."""

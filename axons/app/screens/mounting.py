@@ -1,0 +1,82 @@
+"""Gradio behind our door: everything off that we do not use, and every route closed that our pages do not need."""
+
+import os
+import re
+import warnings
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from axons.app.rest.problems import problem
+
+# One waiting event of each kind at a time would let one person hold up a class; a full queue refuses, it does not grow.
+_EVENTS_AT_ONCE = 32
+_MAX_QUEUE = 1000
+
+# Script files and what they show; no uploads, no files, no proxy, no state of other people's pages.
+_NEEDED = re.compile(r"/|/annotate|/(assets|static)/[^?]+|/theme\.css|/config|/gradio_api/(info|startup-events|app_id)")
+
+_CSS = """
+.gradio-container { padding: 0 !important; }
+axons-frame { display: flex; flex-direction: column; height: calc(100dvh - 2rem); }
+axons-frame iframe { border: 0; flex: 1; width: 100%; }
+axons-frame a, axons-home a { text-decoration: underline; }
+axons-home { display: block; margin: 0 auto; max-width: 70rem; padding: 1rem; }
+axons-home ul { display: flex; flex-wrap: wrap; gap: .8rem; list-style: none; padding: 0; }
+axons-home img { display: block; height: 96px; image-rendering: pixelated; object-fit: contain; width: 96px; }
+"""
+# Gradio drops `type="module"`, so the script calls for the module.
+_HEAD = '<script>import("/static/screens.js")</script>'
+
+
+def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
+    """Show the screens at every address of the site that is not taken yet."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    screens.queue(api_open=False, max_size=_MAX_QUEUE, default_concurrency_limit=_EVENTS_AT_ONCE)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SSR mode is not supported")  # nor asked for
+        gr.mount_gradio_app(
+            site,
+            screens,
+            path="/",
+            footer_links=[],
+            run_history=False,
+            app_kwargs={"middleware": [Middleware(OnlyWhatPagesNeed)], "docs_url": None, "redoc_url": None},
+            auth_dependency=_who_asks,
+            allowed_paths=[],
+            blocked_paths=["/"],
+            show_error=False,
+            max_file_size=0,
+            ssr_mode=False,
+            enable_monitoring=False,
+            pwa=False,
+            mcp_server=False,
+            theme=gr.themes.Soft(text_size=gr.themes.sizes.text_lg),
+            css=_CSS,
+            head=_HEAD,
+        )
+    # Only `launch()` sets it, and without it whoever is signed in could have any file of the server copied to where it
+    # is sent from: see tests/app/test_screens.py.
+    screens.has_launched = True
+
+
+class OnlyWhatPagesNeed:
+    """An ASGI middleware in front of Gradio's routes; deny by default."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer that there is no such page."""
+        if scope["type"] == "http" and not (scope["method"] in ("GET", "HEAD") and _NEEDED.fullmatch(scope["path"])):
+            await problem(404, "page-not-found", "there is no such page")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _who_asks(request: Request) -> str | None:
+    """Whom the gate has let in."""
+    actor = request.scope["axons.actor"]
+    return actor.user_id if actor else None
