@@ -197,6 +197,29 @@ def test_labels_of_a_class_that_was_deleted_meanwhile_are_kept(client, tile, pro
     assert save(client, tile, painted(2), base=0, save_id="one").status_code == 200
 
 
+def test_a_class_is_deleted_only_when_no_tile_has_pixels_of_it(platform, client, image, tile, project):
+    second = tiles_of(platform, image)[1]
+    save(client, tile, painted(2), base=0, save_id="one")
+    save(client, second, painted(2), base=0, save_id="two")
+    path = f"/v1/projects/{project.id}/classes/2"
+    refused = client.delete(path)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        409,
+        "2 tiles have pixels of class 'core', the first in 'a.png' at row 0, column 0; "
+        "give them another class or erase them, then delete it",
+    )
+    save(client, tile, PLANE, base=1, save_id="three")
+    assert client.delete(path).json()["detail"].startswith("1 tile has pixels of class 'core', the first in 'a.png'")
+    save(client, second, PLANE, base=1, save_id="four")
+    assert client.delete(path).status_code == 204
+
+
+def test_labels_of_an_image_in_the_trash_do_not_keep_a_class(client, image, tile, project):
+    save(client, tile, painted(2), base=0, save_id="one")
+    client.delete(f"/v1/images/{image.id}")
+    assert client.delete(f"/v1/projects/{project.id}/classes/2").status_code == 204
+
+
 def test_labels_of_another_size_are_refused(client, tile):
     answer = save(client, tile, PLANE[:63], base=0, save_id="one")
     assert answer.status_code == 422

@@ -114,6 +114,6 @@ def update_class(
 
 @router.delete("/{project_id}/classes/{index}", status_code=204, operation_id="delete_class")
 def delete_class(platform: PlatformOf, actor: ActorOf, project_id: Id, index: ClassIndex) -> Response:
-    """Offer a class no longer; labels that have it keep it."""
+    """Offer a class no longer; 409 while tiles have pixels of it."""
     platform.database.write(lambda session: label_classes.delete_class(session, actor, project_id, index))
     return Response(status_code=204)

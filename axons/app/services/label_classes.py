@@ -1,15 +1,16 @@
 """The label classes of a project: an index, once given, never means another class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, func
 from sqlmodel import Session, col, select
 
 from axons.app.policy import Actor
 from axons.app.services import audit
 from axons.app.services.access import get_project
-from axons.app.tables import LabelClass, Project, now
+from axons.app.tables import Image, LabelClass, Project, Tile, Tiling, now
 from axons.app.texts import ClassName, Colour
 from axons.data.layers import MAX_CLASS_INDEX
 from axons.data.pictures import CLASS_COLOURS, class_colours
@@ -96,19 +97,41 @@ def update_class(session: Session, actor: Actor, project_id: str, index: int, fo
 
 
 def delete_class(session: Session, actor: Actor, project_id: str, index: int) -> None:
-    """Offer a class no longer; its pixels keep their index, and nothing else will ever have it.
+    """Offer a class no longer; nothing else will ever have its index, for earlier labels may hold it.
 
     Raises:
-        Conflict: it is the background.
+        Conflict: it is the background, or tiles have pixels of it.
         NotFound: there is no such class.
     """
     project = get_project(session, actor, project_id, "edit")
     row = _row(classes_of(session, project.id), index)
     if index == BACKGROUND:
         raise Conflict(f"class {row.name!r} is the background, which every project has; rename it instead")
+    _check_unused(session, project, row)
     row.deleted_at = now()
     session.add(row)
     audit.record(session, actor, "class.delete", "project", project.id, index=index, name=row.name)
+
+
+def _check_unused(session: Session, project: Project, row: LabelClass) -> None:
+    counts: Any = col(Tile.counts)
+    in_use = (
+        select(Tile, Image.name, func.count().over())
+        .join(Tiling, col(Tiling.id) == col(Tile.tiling_id))
+        .join(Image, col(Image.id) == col(Tile.image_id))
+        .where(col(Tile.project_id) == project.id, col(Tiling.is_current), col(Image.deleted_at).is_(None))
+        .where(counts[str(row.index)].as_string().is_not(None))
+        .order_by(col(Image.name), col(Image.id), col(Tile.row0), col(Tile.col0))
+    )
+    found = session.exec(in_use.limit(1)).first()
+    if found is None:
+        return
+    tile, name, num_tiles = found
+    tiles = "1 tile has" if num_tiles == 1 else f"{num_tiles} tiles have"
+    raise Conflict(
+        f"{tiles} pixels of class {row.name!r}, the first in {name!r} at row {tile.row0}, column {tile.col0}; "
+        "give them another class or erase them, then delete it"
+    )
 
 
 def _edited_project(session: Session, actor: Actor, project_id: str) -> Project:
