@@ -215,3 +215,10 @@ def test_a_person_chooses_the_contrast_of_a_deep_image(platform, client, deep):
 def test_contrast_limits_that_cannot_be_are_refused(platform, client, images, limits, detail):
     answer = client.get(f"/v1/tiles/{tiles_of(platform, images[0])[0].id}/image", params=limits)
     assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+
+
+def test_a_tile_is_found_by_its_number(client, platform, images):
+    first, second, *_ = tiles_of(platform, images[0])
+    answer = client.get(f"/v1/tiles/{first.id}/numbered/2")
+    assert (answer.status_code, answer.json()["id"]) == (200, second.id)
+    assert client.get(f"/v1/tiles/{first.id}/numbered/1000").status_code == 404

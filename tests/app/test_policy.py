@@ -111,6 +111,7 @@ TABLE: dict[str, str] = {
     "GET /v1/tiles/{tile_id}/image": MEMBERS,
     "GET /v1/tiles/{tile_id}/editor": MEMBERS,
     "GET /v1/tiles/{tile_id}/surroundings": MEMBERS,
+    "GET /v1/tiles/{tile_id}/numbered/{number}": MEMBERS,
     "POST /v1/tiles/{tile_id}/pre-label": MEMBERS,
     "GET /v1/tiles/{tile_id}/thumbnail": MEMBERS,
     "GET /v1/tiles/{tile_id}/mask": MEMBERS,

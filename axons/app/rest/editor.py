@@ -5,7 +5,7 @@ import json
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from axons.app import pictures
 from axons.app.rest.context import ActorOf, Id, PlatformOf
@@ -15,6 +15,7 @@ from axons.app.rest.problems import documented
 from axons.app.services import editor, pre_labels
 from axons.app.services.editor import Editor
 from axons.app.services.pre_labels import PreLabelCreate, Suggestion
+from axons.app.services.tiles import TilePublic
 from axons.data.layers import UNLABELLED
 from axons.data.pictures import encode_mask
 
@@ -54,6 +55,14 @@ def get_surroundings(
         media_type="image/png",
         **{"Axons-Window": f"{window.row0},{window.col0},{window.height},{window.width}"},
     )
+
+
+@router.get("/numbered/{number}", operation_id="get_tile_numbered")
+def get_tile_numbered(
+    platform: PlatformOf, actor: ActorOf, tile_id: Id, number: Annotated[int, Path(ge=1, le=2**31 - 1)]
+) -> TilePublic:
+    """The tile with this number in the same tiling; numbers as in the editor."""
+    return platform.database.read(lambda session: TilePublic.of(editor.tile_numbered(session, actor, tile_id, number)))
 
 
 @router.post("/pre-label", operation_id="pre_label_tile", response_class=Response, responses={**_PLANES})

@@ -20,7 +20,7 @@ from axons.app.services.tiles import TileDetail
 from axons.app.tables import Image, LabelClass, Model, Project, Revision, Tile, User
 from axons.data.label_files import PlacedLabels, mosaic
 from axons.data.tiles import Window
-from axons.errors import NotAllowed
+from axons.errors import NotAllowed, NotFound
 
 # The order of the queue.
 _ORDER = (col(Image.name), col(Tile.image_id), col(Tile.row0), col(Tile.col0))
@@ -37,6 +37,7 @@ _PLACES = (
     .subquery()
 )
 _PLACE = select(_PLACES).where(_PLACES.c.id == bindparam("tile_id"))
+_NUMBERED = select(_PLACES).where(_PLACES.c.number == bindparam("number"))
 _MODELS = (
     select(
         col(Model.id), col(Model.name), col(Model.version), col(Model.is_promoted), col(Model.mean_iou),
@@ -135,6 +136,19 @@ def open_editor(session: Session, actor: Actor, tile_id: str) -> Editor:
         models=[] if for_test else _models(session, project, classes),
         offers_pre_labels=not for_test,
     )
+
+
+def tile_numbered(session: Session, actor: Actor, tile_id: str, number: int) -> Tile:
+    """The tile with this number in the tiling of another one.
+
+    Raises:
+        NotFound: there are not so many.
+    """
+    tile, _image = tiles.get_tile(session, actor, tile_id)
+    found = session.connection().execute(_NUMBERED, {"tiling_id": tile.tiling_id, "number": number}).first()
+    if found is None:
+        raise NotFound(f"there is no tile number {number}; look at how many there are")
+    return session.get_one(Tile, found.id)
 
 
 def _user(session: Session, actor: Actor, project: Project) -> EditorUser:

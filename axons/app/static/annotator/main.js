@@ -268,8 +268,8 @@ function drawAll() {
   if (!page.document || !current) return;
   const { editor } = current;
   byId("title").textContent = `${editor.project.name} · ${page.image.name}`;
-  byId("place").textContent = `Tile ${editor.number} of ${editor.num_tiles}`;
-  byId("where").textContent = "";
+  byId("place").textContent = `of ${editor.num_tiles}`;
+  Object.assign(byId("number").elements.number, { value: editor.number, max: editor.num_tiles });
   byId("hint").textContent = current.reason;
   panels.drawClasses(page);
   panels.drawLayers(page);
@@ -510,6 +510,9 @@ const whileOpen = {
   save: () => current.saver.saveNow(),
   previousTile: () => goTo(current.editor.previous_id),
   nextTile: () => goTo(current.editor.next_id),
+  async openNumber(number) {
+    await openTile((await api.getJson(`/tiles/${current.id}/numbered/${number}`)).id);
+  },
   async nextInQueue() {
     const order = byId("queue").value;
     const wanted = {
@@ -661,6 +664,10 @@ function listen() {
     event.preventDefault();
     addClass(event.target.elements.name).catch((error) => say(error.message));
   });
+  byId("number").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run("openNumber", event.target.elements.number.value);
+  });
   window.addEventListener("popstate", () => openTile(idOf(location), { isBack: true }));
   for (const id of ["low", "high"]) onInput(id, () => chooseLimits());
   byId("map").addEventListener("click", (event) => openOnMap(event).catch((error) => say(error.message)));
@@ -694,6 +701,7 @@ function state() {
     zoom: view.zoom, offset: view.offset, undo: labels.undoDepth, redo: labels.redoDepth, dirty: labels.isDirty,
     save: saver.state.name, lease: leaseState && { isMine: leaseState.isMine, holder: leaseState.holder },
     prelabel: proposal && { source: proposal.source, pixels: proposal.numPixels, isShown: proposal.isShown },
+    hidden: [...view.hidden], isHidden: view.show.isHidden,
     segments: segments.count, segmentsTook: segments.took, wand: page.tools.wand.tolerance, readOnly: page.isReadOnly,
     reason: current.reason, busy: stage.isBusy || segments.isBusy, dabTimes: [...view.times],
   };
