@@ -1,42 +1,24 @@
-"""COCO annotations (polygons and run-length masks) as layers."""
+"""COCO annotations: polygons and run-length masks as layers, and planes as run-length masks."""
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from axons.data.layers import (
-    MAX_SIDE,
-    SUBPIXEL,
-    UNLABELLED,
-    Annotation,
-    Layer,
-    MaskLayer,
-    Origin,
-    PolygonLayer,
-    mask_to_layers,
-)
+from axons.data import shapes
+from axons.data.formats import IGNORED_NAME
+from axons.data.label_files import ImageLabels, LayerMaker, read_json, refusing_malformed, short
+from axons.data.layers import IGNORED, Layer, MaskLayer
+from axons.data.outlines import Part, parts_of
 from axons.errors import AnnotationRefused
 
-_MAX_BYTES = 100 << 20
-_MAX_MASK_PIXELS = 1 << 29
 _MAX_DIGITS = 7  # of a number in a compressed mask: 35 bits, more than any image has pixels
 
 
-@dataclass(frozen=True, kw_only=True)
-class CocoImage:
-    """One image of a COCO file: its name, size and labels; `refusal` says why its labels were turned down."""
-
-    name: str
-    annotation: Annotation | None
-    refusal: str | None = None
-
-
-def read_coco(path: Path, classes: Sequence[str], *, name: str) -> list[CocoImage]:
+def read_coco(path: Path, classes: Mapping[str, int], *, name: str) -> list[ImageLabels]:
     """The labels of each image of a COCO file; a category belongs to the class of the same name.
 
     Annotations are painted in the file's order, the later one on top. Polygon coordinates are pixel edges, as ours; the
@@ -45,83 +27,94 @@ def read_coco(path: Path, classes: Sequence[str], *, name: str) -> list[CocoImag
     Raises:
         AnnotationRefused: the file as a whole cannot be read; a fault of one image is told in its `refusal`.
     """
-    document = _load(path, name)
-    try:
-        category_names = {category["id"]: _short(category["name"]) for category in document["categories"]}
+    document = read_json(path, name)
+    with refusing_malformed(name, what="a COCO file", needs="images, categories and annotations"):
+        categories = {category["id"]: short(category["name"]) for category in document["categories"]}
         by_image = defaultdict(list)
         for annotation in document["annotations"]:
             by_image[annotation["image_id"]].append(annotation)
         images = [
-            (_short(image["file_name"]), int(image["height"]), int(image["width"]), by_image.pop(image["id"], []))
+            (short(image["file_name"]), (int(image["height"]), int(image["width"])), by_image.pop(image["id"], []))
             for image in document["images"]
         ]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = f"is not a COCO file ({type(error).__name__}: {_short(error)})"
-        raise AnnotationRefused(f"{name!r} {reason}; it needs images, categories and annotations") from error
     if by_image:
-        stranger = _short(next(iter(by_image)))
+        stranger = short(next(iter(by_image)))
         raise AnnotationRefused(f"{name!r} annotates image {stranger!r}, which is not in its list; export it again")
-    reader = _Reader(
-        name, category_names, {key: classes.index(text) for key, text in category_names.items() if text in classes}
+    maker = LayerMaker(name, classes)
+
+    def read(image_name: str, size: tuple[int, int], annotations: list[dict[str, Any]]) -> ImageLabels:
+        return maker.image(image_name, size, lambda: _layers(annotations, categories, size, maker))
+
+    return [read(*image) for image in images]
+
+
+def coco_annotations(plane: np.ndarray) -> list[dict[str, Any]]:
+    """COCO annotations of an (H, W) plane of values, one for each part; `category_id` is the class index + 1.
+
+    Masks are uncompressed runs, which read back to exactly these pixels.
+    """
+    return [{"category_id": part.value + 1, **_coco_mask(part, plane.shape)} for part in parts_of(plane)]
+
+
+def coco_document(
+    description: str,
+    classes: Iterable[tuple[int, str]],
+    images: Sequence[tuple[str, int, int]],
+    annotations: Sequence[list[dict[str, Any]]],
+) -> str:
+    """A COCO file.
+
+    Args:
+        classes: indices and names.
+        images: file names, heights and widths.
+        annotations: for each image, of `coco_annotations`.
+    """
+    listed = [{"image_id": i, **found} for i, of_image in enumerate(annotations, start=1) for found in of_image]
+    categories = [{"id": index + 1, "name": name} for index, name in classes]
+    if any(found["category_id"] == IGNORED + 1 for found in listed):
+        categories.append({"id": IGNORED + 1, "name": IGNORED_NAME})
+    return json.dumps(
+        {
+            "info": {"description": description},
+            "images": [
+                {"id": i, "file_name": name, "height": height, "width": width}
+                for i, (name, height, width) in enumerate(images, start=1)
+            ],
+            "categories": categories,
+            "annotations": [{"id": i, **found} for i, found in enumerate(listed, start=1)],
+        }
     )
-    return [reader.read(*image) for image in images]
 
 
-@dataclass
-class _Reader:
-    """A COCO file while it is read; all its masks together have a limit, for each may be as large as its image."""
-
-    name: str
-    category_names: Mapping[Any, str]
-    class_of: Mapping[Any, int]
-    num_mask_pixels: int = 0
-
-    def read(self, image_name: str, height: int, width: int, annotations: list[dict[str, Any]]) -> CocoImage:
-        try:
-            blank = Annotation(height=height, width=width)
-            layers = tuple(layer for annotation in annotations for layer in self._layers(annotation, blank))
-            return CocoImage(name=image_name, annotation=replace(blank, layers=layers))
-        except AnnotationRefused as error:
-            return CocoImage(name=image_name, annotation=None, refusal=f"{image_name!r}: {error}")
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            reason = f"a segmentation is malformed ({type(error).__name__}: {_short(error)}); export the file again"
-            return CocoImage(name=image_name, annotation=None, refusal=f"{image_name!r}: {reason}")
-
-    def _layers(self, annotation: dict[str, Any], image: Annotation) -> Sequence[Layer]:
-        identity, segmentation = annotation["category_id"], annotation["segmentation"]
-        if identity not in self.class_of:
-            category = self.category_names.get(identity, _short(identity))
-            raise AnnotationRefused(f"category {category!r} is no class of the project; add the class or leave it out")
+def _layers(
+    annotations: Sequence[dict[str, Any]], categories: Mapping[Any, str], size: tuple[int, int], maker: LayerMaker
+) -> list[Layer]:
+    names = [categories.get(annotation["category_id"], short(annotation["category_id"])) for annotation in annotations]
+    maker.check_classes(names)
+    layers: list[Layer] = []
+    for label, annotation in zip(names, annotations, strict=True):
+        segmentation = annotation["segmentation"]
         if not segmentation:
             raise AnnotationRefused("an annotation has no outline, only a box; draw it or leave it out")
-        class_index, origin = self.class_of[identity], Origin(source=f"import:{self.name}"[:200])
-        if not isinstance(segmentation, dict):
-            return [PolygonLayer(value=class_index, rings=(_ring(part),), origin=origin) for part in segmentation]
-        masks = _mask_layers(segmentation, class_index, image, origin)
-        self.num_mask_pixels += sum(mask.values.size for mask in masks)
-        if self.num_mask_pixels > _MAX_MASK_PIXELS:
-            raise AnnotationRefused(
-                f"the masks of {self.name!r} have more than {_MAX_MASK_PIXELS >> 20} Mpx in all; split it by image"
-            )
-        return masks
+        if isinstance(segmentation, dict):
+            layers += _mask_layers(segmentation, label, size, maker)
+        else:
+            layers += [maker.polygon(label, [shapes.ring(_pairs(part))]) for part in segmentation]
+    return layers
 
 
-def _ring(part: Sequence[float]) -> np.ndarray:
-    """Columns and rows in pixels -> (V, 2) rows and columns in sixteenths."""
-    points = np.array(part, np.float64).reshape(-1, 2)[:, ::-1]
-    if not (np.abs(points) <= 2 * MAX_SIDE).all():  # neither is NaN
-        raise ValueError("a coordinate is not a number near the image")
-    return np.rint(points * SUBPIXEL).astype(np.int64)
+def _pairs(part: Sequence[float]) -> np.ndarray:
+    return np.array(part, np.float64).reshape(-1, 2)
 
 
 def _mask_layers(
-    segmentation: dict[str, Any], class_index: int, image: Annotation, origin: Origin
+    segmentation: dict[str, Any], label: str, size: tuple[int, int], maker: LayerMaker
 ) -> Sequence[MaskLayer]:
     """A run-length mask; its runs go down the columns and begin with background."""
-    height, width = image.height, image.width
+    height, width = size
     if [int(side) for side in segmentation["size"]] != [height, width]:
         raise AnnotationRefused(
-            f"a mask has size {_short(segmentation['size'])} but the image is {height} x {width} px; "
+            f"a mask has size {short(segmentation['size'])} but the image is {height} x {width} px; "
             "export the file again"
         )
     counts = segmentation["counts"]
@@ -136,9 +129,12 @@ def _mask_layers(
         return ()
     col0, col1 = int(edges[0]) // height, -(-int(edges[-1]) // height)
     lengths = np.diff(np.concatenate([[col0 * height], edges, [col1 * height]]))
+    maker.reserve((col1 - col0) * height)
     inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(col1 - col0, height).T
-    plane = np.where(inside, np.uint8(class_index), np.uint8(UNLABELLED))
-    return [replace(layer, col0=layer.col0 + col0) for layer in mask_to_layers(plane, origin=origin)]
+    rows = np.flatnonzero(inside.any(axis=1))
+    if not len(rows):
+        return ()
+    return [maker.mask(label, int(rows[0]), col0, inside[rows[0] : rows[-1] + 1])]
 
 
 def _uncompressed(counts: str) -> np.ndarray:
@@ -163,16 +159,19 @@ def _uncompressed(counts: str) -> np.ndarray:
     return numbers
 
 
-def _short(value: Any) -> str:
-    return str(value)[:300]
-
-
-def _load(path: Path, name: str) -> Any:
-    if path.stat().st_size > _MAX_BYTES:
-        raise AnnotationRefused(
-            f"{name!r} has {path.stat().st_size >> 20} MB, the limit is {_MAX_BYTES >> 20} MB; split it by image"
-        )
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise AnnotationRefused(f"{name!r} is not JSON ({error}); export it again") from error
+def _coco_mask(part: Part, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Segmentation, bounding box and area of one part; COCO counts down the columns, background first."""
+    height, width = shape
+    cols, rows = np.nonzero(part.inside.T)
+    places = (cols + part.col0) * height + rows + part.row0
+    breaks = np.flatnonzero(np.diff(places) != 1) + 1
+    starts = places[np.concatenate([[0], breaks])]
+    ends = places[np.concatenate([breaks - 1, [len(places) - 1]])] + 1
+    edges = np.column_stack([starts, ends]).reshape(-1)
+    counts = np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
+    return {
+        "segmentation": {"size": [height, width], "counts": counts if counts[-1] else counts[:-1]},
+        "bbox": [part.col0, part.row0, part.inside.shape[1], part.inside.shape[0]],
+        "area": len(places),
+        "iscrowd": 0,
+    }

@@ -2,5 +2,12 @@
 
 from typing import Literal
 
-ImportFormat = Literal["png", "coco"]
-ExportFormat = Literal["png", "coco"]
+VectorFormat = Literal["labeller", "coco", "cvat", "labelme"]
+ImportFormat = Literal["png", "labeller", "coco", "cvat", "labelme"]
+ExportFormat = Literal["png", "coco", "cvat", "labelme", "labelstudio", "labeller"]
+
+# Their files are called like the image that they are about; the others list images.
+ONE_IMAGE_A_FILE = ("png", "labeller", "labelme")
+
+# What is ignored on purpose is a class like any other to the tools that know none of it.
+IGNORED_NAME = "__ignored__"

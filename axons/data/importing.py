@@ -1,16 +1,23 @@
 """Uploads become working images and tiles, mask files become labels; on Ray Data, file by file."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from axons.data.coco import read_coco
+from axons.data.cvat import read_cvat
 from axons.data.decoding import DecodeLimits, Decoder
+from axons.data.formats import ONE_IMAGE_A_FILE, VectorFormat
+from axons.data.image_names import KnownImage, index_images, match_image
 from axons.data.images import ContrastLimits, WorkingImage
-from axons.data.layers import Origin, annotation_of, count_values, crc32, pack
+from axons.data.label_files import ImageLabels, cut_layers, import_origin
+from axons.data.labeller import read_labeller
+from axons.data.labelme import read_labelme
+from axons.data.layers import Annotation, Origin, annotation_of, count_values, crc32, pack
 from axons.data.masks import Coding, check_size, to_classes
 from axons.data.measuring import MeasuredTile, measure, measure_tiles, thumbnail_sheet
 from axons.data.pipelines import stream
@@ -132,12 +139,30 @@ class TileLabels(Row):
 
 
 class ImportedLabels(Row):
-    """The labels of one image, tile by tile; wholly unlabelled tiles are left out."""
+    """The labels of one image, tile by tile; wholly unlabelled tiles are left out.
+
+    Args:
+        is_done: whether the file says that the image needs no more labels.
+    """
 
     image_id: str
     name: str
     tiles: list[TileLabels]
     notices: list[str]
+    is_done: bool = False
+
+
+class LabelFile(Row):
+    """A file of another tool that holds labels, and the images that it may be about.
+
+    Args:
+        place: says which file of its job it is, the same at each attempt.
+    """
+
+    place: str
+    uri: str
+    name: str
+    images: list[KnownImage]
 
 
 class MaskSurvey(Row):
@@ -192,6 +217,39 @@ def import_masks(
     _check_grid(grid)
     rows = [mask.packed() for mask in masks]
     for answer in stream(rows, _import_mask, coding=coding, num_classes=num_classes, grid=grid, limits=limits):
+        outcome = _Outcome.model_validate_json(answer)
+        result = outcome.labels or outcome.refusal
+        assert result is not None
+        yield result
+
+
+def import_label_files(
+    files: Sequence[LabelFile],
+    *,
+    kind: VectorFormat,
+    classes: Mapping[str, int],
+    grid: TileGrid,
+    fills_background: bool = False,
+    limits: DecodeLimits = DecodeLimits(),
+) -> Iterator[ImportedLabels | Refusal]:
+    """Make labels of the files of another tool, image by image, as they get ready.
+
+    Args:
+        classes: class index by name.
+        fills_background: what the labels of an image leave open becomes background instead of staying unlabelled.
+    Raises:
+        ValueError: the tiles of `grid` overlap.
+    """
+    _check_grid(grid)
+    for answer in stream(
+        [file.packed() for file in files],
+        _import_label_file,
+        kind=kind,
+        classes=classes,
+        grid=grid,
+        fills_background=fills_background,
+        limits=limits,
+    ):
         outcome = _Outcome.model_validate_json(answer)
         result = outcome.labels or outcome.refusal
         assert result is not None
@@ -275,22 +333,21 @@ def normalise_upload(upload: Upload, decoder: Decoder, *, target_uri: str, grid:
 
 def label_tiles(image_id: str, name: str, mask: np.ndarray, grid: TileGrid, *, notices: list[str]) -> ImportedLabels:
     """Cut an (H, W) uint8 mask of values into the labels of its tiles."""
-    origin = Origin(source=f"import:{name}"[:200])
-    tiles = []
-    for window in grid.windows(*mask.shape):
-        annotation = annotation_of(mask[window.slices], origin=origin)
-        if annotation.layers:
-            plane = annotation.plane()
-            tiles.append(
-                TileLabels(
-                    row0=window.row0,
-                    col0=window.col0,
-                    annotation=pack(annotation),
-                    crc32=crc32(plane),
-                    counts=count_values(plane),
-                )
-            )
+    origin = import_origin(name)
+    annotations = ((window, annotation_of(mask[window.slices], origin=origin)) for window in grid.windows(*mask.shape))
+    tiles = [_tile_labels(window, annotation) for window, annotation in annotations if annotation.layers]
     return ImportedLabels(image_id=image_id, name=name, tiles=tiles, notices=notices)
+
+
+def _tile_labels(window: Window, annotation: Annotation) -> TileLabels:
+    plane = annotation.plane()
+    return TileLabels(
+        row0=window.row0,
+        col0=window.col0,
+        annotation=pack(annotation),
+        crc32=crc32(plane),
+        counts=count_values(plane),
+    )
 
 
 def _import_mask(
@@ -306,6 +363,76 @@ def _import_mask(
         ).packed()
     except (ImageRefused, AnnotationRefused, ObjectNotFound) as error:
         yield _Outcome(refusal=_refusal(upload, error)).packed()
+
+
+def _import_label_file(
+    row: bytes,
+    *,
+    kind: VectorFormat,
+    classes: Mapping[str, int],
+    grid: TileGrid,
+    fills_background: bool,
+    limits: DecodeLimits,
+) -> Iterator[bytes]:
+    file = LabelFile.model_validate_json(row)
+    readers: dict[VectorFormat, Callable[..., list[ImageLabels]]] = {
+        "coco": read_coco,
+        "cvat": read_cvat,
+        "labeller": read_labeller,
+        "labelme": partial(read_labelme, decode_mask=partial(_decode_png, _decoder(limits), name=file.name)),
+    }
+    try:
+        found = readers[kind](local_file(file.uri), classes, name=file.name)
+    except (AnnotationRefused, ObjectNotFound) as error:
+        yield _Outcome(refusal=Refusal(image_id=file.place, name=file.name, reason=_reason(file.name, error))).packed()
+        return
+    images, ground = index_images(file.images), import_origin(file.name) if fills_background else None
+    for number, labels in enumerate(found):
+        image = file.images[0] if kind in ONE_IMAGE_A_FILE else match_image(labels.name, images)
+        is_empty = not labels.layers and labels.refusal is None and not labels.is_done
+        if is_empty and (isinstance(image, str) or ground is None):
+            continue
+        try:
+            yield _Outcome(labels=_cut(labels, image, file.name, grid, ground)).packed()
+        except AnnotationRefused as error:
+            refusal = Refusal(image_id=f"{file.place}-{number}", name=labels.name, reason=str(error))
+            yield _Outcome(refusal=refusal).packed()
+
+
+def _cut(
+    labels: ImageLabels, image: KnownImage | str, file_name: str, grid: TileGrid, ground: Origin | None
+) -> ImportedLabels:
+    """The labels of an image as those of its tiles.
+
+    Raises:
+        AnnotationRefused: they were turned down, belong to no image of ours, or to one of another size.
+    """
+    if labels.refusal is not None or isinstance(image, str):
+        raise AnnotationRefused(labels.refusal or str(image))
+    if labels.size not in (None, (image.height, image.width)):
+        height, width = labels.size or (0, 0)
+        raise AnnotationRefused(
+            f"{labels.name!r} has {width} x {height} px in {file_name!r} but the image has "
+            f"{image.width} x {image.height} px; export the file again"
+        )
+    try:
+        cut = list(cut_layers(labels.layers, image.height, image.width, grid, ground=ground))
+    except AnnotationRefused as error:
+        raise AnnotationRefused(f"{labels.name!r}: {error}") from error
+    return ImportedLabels(
+        image_id=image.image_id,
+        name=labels.name,
+        tiles=[_tile_labels(window, annotation) for window, annotation in cut],
+        notices=list(labels.notices),
+        is_done=labels.is_done,
+    )
+
+
+def _decode_png(decoder: Decoder, data: bytes, *, name: str) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "mask.png")
+        path.write_bytes(data)
+        return decoder.read_mask(path, name=name).values
 
 
 def _survey_mask(row: bytes, *, limits: DecodeLimits) -> Iterator[bytes]:
@@ -325,10 +452,12 @@ def _tile_image(row: bytes, *, grid: TileGrid) -> Iterator[bytes]:
 
 
 def _refusal(upload: Upload | MaskUpload, error: AxonsError) -> Refusal:
+    return Refusal(image_id=upload.image_id, name=upload.name, reason=_reason(upload.name, error))
+
+
+def _reason(name: str, error: AxonsError) -> str:
     # The address of the storage says nothing to the person who sent the file.
-    is_gone = isinstance(error, ObjectNotFound)
-    reason = f"{upload.name!r} is not in storage any more; send it again" if is_gone else str(error)
-    return Refusal(image_id=upload.image_id, name=upload.name, reason=reason)
+    return f"{name!r} is not in storage any more; send it again" if isinstance(error, ObjectNotFound) else str(error)
 
 
 @cache

@@ -24,6 +24,7 @@ SEE_THROUGH = 253
 MAX_CLASS_INDEX = 252
 
 MAX_SIDE = 8192
+MAX_ROW_CROSSINGS = 1 << 24  # see `row_crossings`: each costs some 50 bytes while it is rendered
 SUBPIXEL = 16  # polygon coordinates are whole sixteenths of a pixel; (0, 0) is the outer corner of the first pixel
 
 _SCHEMA = 1
@@ -145,6 +146,13 @@ def count_values(plane: np.ndarray) -> dict[int, int]:
     """Pixels of each value that occurs."""
     counts = np.bincount(plane.ravel(), minlength=256)
     return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def row_crossings(annotation: Annotation) -> int:
+    """How often the edges of polygons cross a row of pixels: what it costs to render them."""
+    rings = [ring for layer in annotation.layers if isinstance(layer, PolygonLayer) for ring in layer.rings]
+    rows = (np.clip(ring[:, 0], 0, annotation.height * SUBPIXEL) for ring in rings)
+    return sum(int(np.abs(row - np.roll(row, 1)).sum()) for row in rows) // SUBPIXEL
 
 
 def training_mask(plane: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Labels from PNG and COCO files, and back."""
+"""Labels from files of other tools, and back."""
 
 import io
 import json
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sqlmodel import select
 
-from axons.app.services.annotation_files import KnownImage, file_stem, match_image
+from axons.app.services.annotation_files import file_stem
 from axons.app.tables import ProjectMember, Revision, Tile
 from axons.data.coco import read_coco
 from axons.data.layers import unpack
@@ -69,6 +69,10 @@ def plane_of(platform, image):
 
     platform.database.read(read)
     return plane
+
+
+def checksums(platform, images):
+    return [[tile.crc32 for tile in tiles_of(platform, image)] for image in images]
 
 
 def masks():
@@ -142,27 +146,24 @@ class TestFiles:
         numbers = platform.database.read(lambda session: {r.number for r in session.exec(select(Revision))})
         assert numbers == {1}
 
-    def test_what_is_exported_as_png_can_be_imported_again(self, platform, ana, client, project, images, tmp_path):
+    def test_an_export_has_a_mask_for_each_image_and_the_classes(self, platform, client, project, images):
         imported(platform, client, project, {name: png(mask) for name, mask in masks().items()})
         archive, sentence, file = exported(platform, client, project, format="png")
         assert sentence == "labels of 2 images exported"
         assert sorted(archive.namelist()) == ["classes.json", "masks/a.png", "masks/b.png"]
         assert 'filename="nerve-png.zip"' in file.headers["content-disposition"]
-        again = add_project(platform, ana, name="again")
-        copies = add_images(platform, ana, again, tmp_path, names=NAMES)
-        inside = {name: archive.read(name) for name in archive.namelist() if name.startswith("masks/")}
-        imported(platform, client, again, {"masks.zip": zipped(inside)})
-        assert [np.array_equal(plane_of(platform, image), masks()[image.name]) for image in copies] == [True, True]
 
-    def test_what_is_exported_as_coco_can_be_imported_again(self, platform, ana, client, project, images, tmp_path):
+    @pytest.mark.parametrize("kind", ["png", "coco", "cvat", "labelme", "labeller"])
+    def test_an_export_can_be_imported_again_as_it_is(self, platform, ana, client, project, images, tmp_path, kind):
         imported(platform, client, project, {name: png(mask) for name, mask in masks().items()})
-        archive, sentence, _file = exported(platform, client, project, format="coco")
-        assert "'a.png' has 225 px that are ignored on purpose, which COCO cannot hold" in sentence
+        _archive, sentence, file = exported(platform, client, project, format=kind)
+        assert sentence == "labels of 2 images exported"
         again = add_project(platform, ana, name="again")
         copies = add_images(platform, ana, again, tmp_path, names=NAMES)
-        imported(platform, client, again, {"a.json": archive.read("annotations.json")}, format="coco")
-        expected = {name: np.where(mask == 254, 255, mask) for name, mask in masks().items()}
-        assert [np.array_equal(plane_of(platform, image), expected[image.name]) for image in copies] == [True, True]
+        _rows, _sentence, result = imported(platform, client, again, {"labels.zip": file.content}, format=kind)
+        assert "refused" not in result
+        assert [np.array_equal(plane_of(platform, image), masks()[image.name]) for image in copies] == [True, True]
+        assert checksums(platform, copies) == checksums(platform, images)
 
     def test_coco_polygons_are_edited_further_as_polygons(self, platform, client, project, images, tmp_path):
         document = {
@@ -175,8 +176,8 @@ class TestFiles:
         layers = client.get(f"/v1/tiles/{tiles_of(platform, images[0])[0].id}/annotation").json()["layers"]
         assert [layer["t"] for layer in layers] == ["poly"]
         (tmp_path / "a.json").write_bytes(data)
-        [whole] = read_coco(tmp_path / "a.json", ["bg", "ring", "core"], name="a.json")
-        assert np.array_equal(plane_of(platform, images[0]), whole.annotation.plane())
+        [whole] = read_coco(tmp_path / "a.json", {"bg": 0, "ring": 1, "core": 2}, name="a.json")
+        assert np.array_equal(plane_of(platform, images[0]), whole.plane())
 
     def test_coco_that_does_not_fit_is_refused_with_reasons(self, platform, client, project, images):
         shape = {"segmentation": [[1, 1, 9, 1, 9, 9]]}
@@ -197,9 +198,118 @@ class TestFiles:
         _rows, _sentence, result = imported(platform, client, project, files, format="coco")
         reasons = {row["name"]: row["reason"] for row in result["refused"]}
         assert "150 x 90 px in 'a.json'" in reasons["a.png"]
-        assert "category 'fat' is no class" in reasons["b.png"]
+        assert "label 'fat' is no class" in reasons["b.png"]
         assert "has the name of no image" in reasons["nowhere.png"]
         assert "'b.json' is not JSON" in reasons["b.json"]
+
+    @pytest.mark.parametrize(
+        ("kind", "files"),
+        [
+            ("coco", ["annotations.json"]),
+            ("cvat", ["annotations.xml"]),
+            ("labelme", ["labels/a.json", "labels/b.json"]),
+            ("labeller", ["labels/a__labels.json", "labels/b__labels.json", "schema.json"]),
+            ("labelstudio", ["labelling-interface.xml", "tasks.json"]),
+        ],
+    )
+    def test_an_export_holds_the_files_of_its_format_and_the_classes(
+        self, platform, client, project, images, kind, files
+    ):
+        imported(platform, client, project, {name: png(mask) for name, mask in masks().items()})
+        archive, _sentence, file = exported(platform, client, project, format=kind)
+        assert sorted(archive.namelist()) == sorted(["classes.json", *files])
+        assert [row["name"] for row in json.loads(archive.read("classes.json"))] == ["bg", "ring", "core"]
+        assert f'filename="nerve-{kind}.zip"' in file.headers["content-disposition"]
+
+    @pytest.mark.parametrize(("with_images", "path"), [(False, "a.png"), (True, "../images/a.tif")])
+    def test_labelme_files_say_where_their_image_lies(self, platform, client, project, images, with_images, path):
+        imported(platform, client, project, {"a.png": png(mask_of(0))})
+        archive, _sentence, _file = exported(platform, client, project, format="labelme", with_images=with_images)
+        assert json.loads(archive.read("labels/a.json"))["imagePath"] == path
+
+    def test_tasks_of_label_studio_name_their_images(self, platform, client, project, images):
+        imported(platform, client, project, {name: png(mask) for name, mask in masks().items()})
+        archive, _sentence, _file = exported(platform, client, project, format="labelstudio")
+        assert [task["data"]["image"] for task in json.loads(archive.read("tasks.json"))] == ["a.png", "b.png"]
+        assert b'<Label value="__ignored__"' in archive.read("labelling-interface.xml")
+
+    def test_a_class_that_was_deleted_is_told_apart_from_a_new_one_of_its_name(self, platform, client, project, images):
+        assert client.delete(f"/v1/projects/{project.id}/classes/1").status_code == 204
+        assert client.post(f"/v1/projects/{project.id}/classes", json={"name": "ring"}).status_code == 201
+        imported(platform, client, project, {"a.png": png(np.where(mask_of(0) == 1, 3, mask_of(0)).astype(np.uint8))})
+        archive, _sentence, _file = exported(platform, client, project, format="coco")
+        names = [row["name"] for row in json.loads(archive.read("annotations.json"))["categories"]]
+        assert names == ["bg", "ring (deleted, 1)", "core", "ring"]
+
+    def test_django_labeller_files_are_imported_as_polygons(self, platform, client, project, images):
+        ring = [{"x": 10, "y": 10}, {"x": 120.5, "y": 10}, {"x": 60, "y": 90}]
+        labels = [{"label_type": "polygon", "label_class": "ring", "object_id": "x__1", "regions": [ring]}]
+        document = {"image_filename": "a.png", "completed_tasks": [], "labels": labels}
+        imported(platform, client, project, {"a__labels.json": json.dumps(document).encode()}, format="labeller")
+        layers = client.get(f"/v1/tiles/{tiles_of(platform, images[0])[0].id}/annotation").json()["layers"]
+        assert [(layer["t"], layer["src"]) for layer in layers] == [("poly", "import:a__labels.json")]
+        assert layers[0]["id"]
+
+    def test_a_finished_image_of_django_labeller_is_done_and_told_when_exported(
+        self, platform, client, project, images
+    ):
+        document = {"completed_tasks": ["finished"], "labels": [point(20, 30, "core")]}
+        form = {"format": "labeller", "fills_background": True}
+        imported(platform, client, project, {"a__labels.json": json.dumps(document).encode()}, **form)
+        assert {tile.status for tile in tiles_of(platform, images[0])} == {"done"}
+        assert {tile.status for tile in tiles_of(platform, images[1])} == {"unlabelled"}
+        archive, _sentence, _file = exported(platform, client, project, format="labeller")
+        assert json.loads(archive.read("labels/a__labels.json"))["completed_tasks"] == ["finished"]
+
+    def test_what_labels_leave_open_can_become_background(self, platform, client, project, images):
+        data = json.dumps({"completed_tasks": [], "labels": [point(20, 30, "core")]}).encode()
+        imported(platform, client, project, {"a__labels.json": data}, format="labeller")
+        open_plane = plane_of(platform, images[0])
+        imported(platform, client, project, {"a__labels.json": data}, format="labeller", fills_background=True)
+        filled = plane_of(platform, images[0])
+        assert set(np.unique(open_plane)) == {2, 255}
+        assert np.array_equal(filled, np.where(open_plane == 2, 2, 0))
+
+    def test_what_a_format_says_and_we_cannot_hold_is_told(self, platform, client, project, images):
+        labels = [point(20, 30, None), point(20, 30, "core") | {"anno_data": {"quality": "good"}}]
+        data = json.dumps(labels).encode()
+        _rows, _sentence, result = imported(platform, client, project, {"a__labels.json": data}, format="labeller")
+        assert result["notices"] == [
+            "a__labels.json: 1 extra fields of labels were left out",
+            "a__labels.json: 1 labels without a class were left out",
+        ]
+
+    def test_two_files_about_one_image_are_not_both_taken(self, platform, client, project, images):
+        data = json.dumps([point(20, 30, "core")]).encode()
+        files = {"a__labels.json": data, "a.json": data}
+        _rows, _sentence, result = imported(platform, client, project, files, format="labeller")
+        [refused] = result["refused"]
+        assert refused["reason"] == "'a.json' is for 'a.png' as 'a__labels.json' is; choose one of the two"
+
+    def test_an_image_that_two_coco_files_annotate_is_told(self, platform, client, project, images):
+        document = {
+            "images": [{"id": 7, "file_name": "a.png", "height": 100, "width": 150}],
+            "categories": [{"id": 1, "name": "ring"}],
+            "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "segmentation": [[10, 10, 120, 10, 60, 90]]}],
+        }
+        files = {"a.json": json.dumps(document).encode(), "b.json": json.dumps(document).encode()}
+        _rows, _sentence, result = imported(platform, client, project, files, format="coco")
+        assert [row["reason"] for row in result["refused"]] == ["'a.png' has labels in two places; choose one of them"]
+
+    @pytest.mark.parametrize("kind", ["coco", "cvat", "labelme", "labeller"])
+    def test_hostile_files_are_refused_one_by_one(self, platform, client, project, images, kind):
+        good = {
+            "coco": "{}",
+            "cvat": "<annotations/>",
+            "labelme": "{}",
+            "labeller": json.dumps([point(20, 30, "core")]),
+        }
+        entities = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotations>&x;</annotations>'
+        files = {"a.json": entities.encode(), "b.json": good[kind].encode()}
+        _rows, sentence, result = imported(platform, client, project, files, format=kind)
+        reasons = {row["name"]: row["reason"] for row in result["refused"]}
+        assert "'a.json'" in reasons["a.json"]
+        assert "root:" not in sentence
 
     def test_an_export_may_bring_the_images(self, platform, client, project, images):
         imported(platform, client, project, {"a.png": png(mask_of(0))})
@@ -210,6 +320,11 @@ class TestFiles:
     def test_an_export_without_labels_says_so(self, platform, client, project, images):
         archive, sentence, _file = exported(platform, client, project)
         assert (archive.namelist(), sentence) == (["classes.json"], "labels of 0 images exported")
+
+
+def point(x, y, label_class):
+    """A point as Django Labeller writes it."""
+    return {"label_type": "point", "label_class": label_class, "object_id": None, "position": {"x": x, "y": y}}
 
 
 def save(client, tile, plane):
@@ -225,6 +340,7 @@ def save(client, tile, plane):
         ({"greys": {"0": 9}}, "greys"),
         ({"greys": {"256": 0}}, "greys"),
         ({"greys": {"0": 0}, "colours": {"#000000": 0}}, "greys"),
+        ({"fills_background": True}, "fills_background"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(client, project, form, field):
@@ -244,37 +360,6 @@ def test_label_files_are_for_members(platform, ben, client, project):
     platform.database.write(lambda session: session.add(member))
     assert stranger.post(f"/v1/projects/{project.id}/annotations:import", json=form).status_code == 403
     assert stranger.post(f"/v1/projects/{project.id}/export", json={}).status_code == 202
-
-
-def known(*names):
-    return [KnownImage(image_id=name, name=name, height=1, width=1) for name in names]
-
-
-@pytest.mark.parametrize(
-    ("name", "images", "found"),
-    [
-        ("a.png", ("a.tif", "b.tif"), "a.tif"),
-        ("A.PNG", ("a.tif",), "a.tif"),
-        ("masks/a.png", ("a.tif",), "a.tif"),
-        ("masks/x/a.png", ("x/a.tif", "y/a.tif", "a.tif"), "x/a.tif"),
-        ("a.png", ("x/a.tif",), "x/a.tif"),
-        ("a.b.png", ("a.b.tif", "a.tif"), "a.b.tif"),
-    ],
-)
-def test_a_label_file_belongs_to_the_image_of_its_name(name, images, found):
-    assert match_image(name, known(*images)).name == found
-
-
-@pytest.mark.parametrize(
-    ("name", "images", "reason"),
-    [
-        ("ba.png", ("a.tif",), "has the name of no image"),
-        ("a.png", ("x/a.tif", "y/a.tif"), "could belong to 2 images"),
-        ("a.png", ("a.tif", "a.png"), "could belong to 2 images"),
-    ],
-)
-def test_a_label_file_that_belongs_to_no_one_image_is_told(name, images, reason):
-    assert reason in match_image(name, known(*images))
 
 
 @pytest.mark.parametrize(

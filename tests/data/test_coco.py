@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axons.data import coco
-from axons.data.coco import read_coco
-from axons.data.layers import SEE_THROUGH, UNLABELLED, MaskLayer, from_json, to_json
+from axons.data import label_files
+from axons.data.coco import coco_annotations, coco_document, read_coco
+from axons.data.layers import IGNORED, SEE_THROUGH, UNLABELLED, Annotation, MaskLayer, from_json, to_json
 from axons.errors import AnnotationRefused
+from tests.drawing import draw_disks
 
-CLASSES = ["background", "myelin", "axon"]
+CLASSES = {"background": 0, "myelin": 1, "axon": 2}
 MASK = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [1, 0, 0, 1]], bool)
 MASK_RUNS = [2, 3, 1, 1, 4, 1]  # down the columns, beginning with background
 
@@ -54,12 +55,12 @@ def compressed(mask):
 def plane_of(read, *segmentations, **options):
     [image] = read(document(*segmentations, **options))
     assert image.refusal is None
-    return image.annotation.plane()
+    return image.plane()
 
 
 def refusal_of(read, *segmentations, **options):
     [image] = read(document(*segmentations, **options))
-    assert image.annotation is None
+    assert image.layers == ()
     return image.refusal
 
 
@@ -92,7 +93,7 @@ def test_the_later_annotation_lies_on_top(read):
     [image] = read(whole)
     expected = box(0, 0, 9, 9)
     expected[2:4, 2:4] = 2
-    assert np.array_equal(image.annotation.plane(), expected)
+    assert np.array_equal(image.plane(), expected)
 
 
 def test_a_mask_runs_down_the_columns_and_begins_with_background(read):
@@ -117,7 +118,7 @@ def test_any_mask_is_read_as_pycocotools_wrote_it(tmp_path_factory, height, widt
     found = [{"size": [height, width], "counts": counts} for counts in (compressed(mask), runs(mask))]
     path.write_text(json.dumps(document(*found, height=height, width=width)))
     [image] = read_coco(path, CLASSES, name="coco.json")
-    plane = image.annotation.plane()
+    plane = image.plane()
     assert np.array_equal(plane, np.where(mask, 1, UNLABELLED))
 
 
@@ -133,7 +134,7 @@ def test_a_small_mask_on_a_large_image_costs_little(read):
     mask = np.zeros((4000, 4000), bool)
     mask[2000:2010, 3000:3020] = True
     [image] = read(document({"size": [4000, 4000], "counts": runs(mask)}, height=4000, width=4000))
-    [layer] = image.annotation.layers
+    [layer] = image.layers
     assert isinstance(layer, MaskLayer)
     assert (layer.row0, layer.col0, layer.values.shape) == (2000, 3000, (10, 20))
     assert not (layer.values == SEE_THROUGH).any()
@@ -152,9 +153,9 @@ def test_an_empty_mask_paints_nothing(read):
 
 def test_what_is_read_can_be_stored(read):
     [image] = read(document([[0, 0, 4, 0, 4, 3, 0, 3]], {"size": [20, 30], "counts": [30, 11, 559]}))
-    stored = json.loads(json.dumps(to_json(image.annotation)))
-    assert np.array_equal(from_json(stored).plane(), image.annotation.plane())
-    assert image.annotation.layers[0].origin.source == "import:coco.json"
+    stored = json.loads(json.dumps(to_json(Annotation(height=20, width=30, layers=image.layers))))
+    assert np.array_equal(from_json(stored).plane(), image.plane())
+    assert image.layers[0].origin.source == "import:coco.json"
 
 
 def test_images_come_in_the_order_of_the_file(read):
@@ -162,7 +163,7 @@ def test_images_come_in_the_order_of_the_file(read):
     whole["images"].insert(0, {"id": "other", "file_name": "b.png", "height": 5, "width": 6})
     first, second = read(whole)
     assert (first.name, second.name) == ("b.png", "a.png")
-    assert (first.annotation.height, first.annotation.layers) == (5, ())
+    assert (first.size, first.layers) == ((5, 6), ())
 
 
 def test_a_fault_in_one_image_leaves_the_others(read):
@@ -171,7 +172,10 @@ def test_a_fault_in_one_image_leaves_the_others(read):
     whole["annotations"].append({"image_id": 2, "category_id": 7, "segmentation": [[0, 0, 1, 0, 1, 1]]})
     first, second = read(whole)
     assert first.refusal is None
-    assert second.refusal == "'b.png': category 'vessel' is no class of the project; add the class or leave it out"
+    assert (
+        second.refusal
+        == "'b.png': label 'vessel' is no class of the project; add what is missing or leave it out of the file"
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,18 +183,18 @@ def test_a_fault_in_one_image_leaves_the_others(read):
     [
         ([], "'a.png': an annotation has no outline, only a box; draw it or leave it out"),
         ([[0, 0, 1, 1]], "'a.png': a polygon ring has shape (2, 2); give at least 3 pairs of row and column"),
-        ([[0, 0, 1, 0, 1]], "'a.png': a segmentation is malformed (ValueError: cannot reshape array of size 5"),
-        ([0, 0, 4, 0, 4, 3, 0, 3], "'a.png': a segmentation is malformed ("),
+        ([[0, 0, 1, 0, 1]], "'a.png': a shape is malformed (ValueError: cannot reshape array of size 5"),
+        ([0, 0, 4, 0, 4, 3, 0, 3], "'a.png': a shape is malformed ("),
         ([[0, 0, 4, 0, None, 3]], "a coordinate is not a number near the image"),
         ([[0, 0, 4, 0, float("nan"), 3]], "a coordinate is not a number near the image"),
         ([[0, 0, 4, 0, float("inf"), 3]], "a coordinate is not a number near the image"),
         ([[0, 0, 4, 0, 1e300, 3]], "a coordinate is not a number near the image"),
         ([[0, 0, 4, 0, -20_000, 3]], "a coordinate is not a number near the image"),
-        (["0 0 4 0 4 3"], "a segmentation is malformed ("),
-        ("0,0", "a segmentation is malformed ("),
-        (7, "a segmentation is malformed ("),
-        ({"counts": [600]}, "a segmentation is malformed (KeyError: 'size')"),
-        ({"size": [20, 30]}, "a segmentation is malformed (KeyError: 'counts')"),
+        (["0 0 4 0 4 3"], "a shape is malformed ("),
+        ("0,0", "a shape is malformed ("),
+        (7, "a shape is malformed ("),
+        ({"counts": [600]}, "a shape is malformed (KeyError: 'size')"),
+        ({"size": [20, 30]}, "a shape is malformed (KeyError: 'counts')"),
         ({"size": [20], "counts": [600]}, "a mask has size [20] but the image is 20 x 30 px; export the file again"),
         ({"size": [30, 20], "counts": [600]}, "a mask has size [30, 20] but the image is 20 x 30 px; export the file"),
         ({"size": [20, 30], "counts": [599]}, "a mask's runs do not add up to its 600 px; export the file again"),
@@ -204,7 +208,7 @@ def test_a_fault_in_one_image_leaves_the_others(read):
         ({"size": [20, 30], "counts": ""}, "a compressed mask is cut off or has a character that does not belong"),
         ({"size": [20, 30], "counts": "o"}, "a compressed mask is cut off or has a character that does not belong"),
         ({"size": [20, 30], "counts": "a b"}, "a compressed mask is cut off or has a character that does not belong"),
-        ({"size": [20, 30], "counts": "\u00e4"}, "a segmentation is malformed (UnicodeEncodeError"),
+        ({"size": [20, 30], "counts": "\u00e4"}, "a shape is malformed (UnicodeEncodeError"),
         ({"size": [20, 30], "counts": "ooooooooooooo0"}, "a compressed mask has a number of too many digits"),
         ({"size": [20, 30], "counts": "0" * 1000}, "a mask's runs do not add up to its 600 px"),
     ],
@@ -213,10 +217,10 @@ def test_a_malformed_segmentation_is_refused_with_a_sentence(read, segmentation,
     assert message in refusal_of(read, segmentation)
 
 
-@pytest.mark.parametrize(("height", "width"), [(100_000, 100_000), (0, 5), (-1, -1), (8193, 1)])
+@pytest.mark.parametrize(("height", "width"), [(100_000, 100_000), (0, 5), (-1, -1), (16_385, 1)])
 def test_an_image_without_a_sensible_size_is_refused_before_its_masks(read, height, width):
     text = refusal_of(read, {"size": [height, width], "counts": [0, height * width]}, height=height, width=width)
-    assert text == f"'a.png': a tile of {height} x {width} px cannot be annotated; its sides may be 1 to 8192 px"
+    assert text == f"'a.png': an image of {height} x {width} px cannot take labels; its sides may be 1 to 16384 px"
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -228,13 +232,13 @@ def test_hostile_compressed_text_is_refused_or_read(read, seed):
     codes[at] = rng.integers(1, 128, len(at))
     text = codes[: len(codes) - seed % 7].tobytes().decode()
     [image] = read(document({"size": [20, 30], "counts": text}))
-    assert (image.annotation is None) != (image.refusal is None)
+    assert (image.layers == ()) == (image.refusal is not None)
 
 
 def test_all_masks_of_a_file_have_a_limit(read, monkeypatch):
-    monkeypatch.setattr(coco, "_MAX_MASK_PIXELS", 2000)
+    monkeypatch.setattr(label_files, "_MAX_MASK_PIXELS", 2000)
     whole = {"size": [20, 30], "counts": [0, 600]}
-    assert len(read(document(whole, whole, whole))[0].annotation.layers) == 3
+    assert len(read(document(whole, whole, whole))[0].layers) == 3
     assert (
         refusal_of(read, *[whole] * 4)
         == "'a.png': the masks of 'coco.json' have more than 0 Mpx in all; split it by image"
@@ -274,6 +278,32 @@ def test_what_is_no_coco_file_is_refused(read, text, message):
 
 
 def test_a_file_over_the_size_limit_is_refused_unread(read, monkeypatch):
-    monkeypatch.setattr(coco, "_MAX_BYTES", 10)
+    monkeypatch.setattr(label_files, "MAX_FILE_BYTES", 10)
     with pytest.raises(AnnotationRefused, match="^'coco.json' has 0 MB, the limit is 0 MB; split it by image$"):
         read(document())
+
+
+def noisy_plane(seed):
+    rng = np.random.default_rng(seed)
+    plane = draw_disks(90, 70, seed=seed).mask
+    plane[rng.random(plane.shape) < 0.05] = UNLABELLED
+    return plane
+
+
+def test_masks_that_are_written_are_those_of_pycocotools():
+    from pycocotools import mask as reference
+
+    for found in coco_annotations(noisy_plane(7)):
+        packed = reference.frPyObjects(found["segmentation"], 90, 70)
+        assert reference.area(packed) == found["area"]
+        assert reference.toBbox(packed).tolist() == found["bbox"]
+
+
+def test_what_is_ignored_on_purpose_is_a_category_of_its_own_where_it_occurs():
+    def written(plane):
+        return json.loads(coco_document("p", [(0, "bg")], [("a.png", 9, 9)], [coco_annotations(plane)]))
+
+    plane = np.zeros((9, 9), np.uint8)
+    assert [row["name"] for row in written(plane)["categories"]] == ["bg"]
+    plane[2, 3] = IGNORED
+    assert written(plane)["categories"][1:] == [{"id": 255, "name": "__ignored__"}]

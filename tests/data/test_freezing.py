@@ -119,8 +119,18 @@ def test_coco_annotations_are_frozen_exactly(tmp_path):
         "annotations": [{"image_id": 1, "category_id": k, "segmentation": s} for k, s in enumerate(segmentations)],
     }
     (tmp_path / "coco.json").write_text(json.dumps(document))
-    [found] = read_coco(tmp_path / "coco.json", [label_class.name for label_class in CLASSES], name="coco.json")
-    _, [(_, _, mask)] = frozen_here(tmp_path, [with_tile(choose(tmp_path, "a", TRUTH), found.annotation)])
+    [found] = read_coco(
+        tmp_path / "coco.json", {label_class.name: index for index, label_class in enumerate(CLASSES)}, name="coco.json"
+    )
+    _, [(_, _, mask)] = frozen_here(
+        tmp_path,
+        [
+            with_tile(
+                choose(tmp_path, "a", TRUTH),
+                Annotation(height=TRUTH.mask.shape[0], width=TRUTH.mask.shape[1], layers=found.layers),
+            )
+        ],
+    )
     assert np.array_equal(mask, TRUTH.mask)
 
 

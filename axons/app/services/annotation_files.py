@@ -1,8 +1,6 @@
 """Labels from other tools and for other tools: the requests of the jobs, and how imported labels get into tiles."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,14 +17,16 @@ from axons.app.services.uploads import use_uploads
 from axons.app.tables import FINAL_STATES, Image, Job, Project, Revision, Tile
 from axons.app.texts import Colour, Identifier
 from axons.data.formats import ExportFormat, ImportFormat
+from axons.data.image_names import KnownImage
 from axons.data.importing import TileLabels
 from axons.data.masks import Coding, ColourCoding, GreyCoding, parse_colour
 from axons.errors import Conflict, InvalidRequest, NotFound
 
 
 class AnnotationImportCreate(BaseModel):
-    """Label files to import: each is called like its image; several may come in a ZIP.
+    """Label files to import; several may come in a ZIP.
 
+    Masks (`png`), `labeller` and `labelme` files are called like their images; `coco` and `cvat` files name them.
     Without a table, single-channel masks hold class indices, or grey values spread evenly from black to white.
     """
 
@@ -37,6 +37,9 @@ class AnnotationImportCreate(BaseModel):
     colours: dict[Colour, int] | None = Field(None, max_length=256, description="Colour -> class index, for PNG.")
     greys: dict[int, int] | None = Field(None, max_length=256, description="Grey value -> class index, for PNG.")
     keeps_existing: bool = Field(False, description="Leave tiles alone that have labels already.")
+    fills_background: bool = Field(
+        False, description="What the labels of an image leave open becomes background; not for PNG, which says it all."
+    )
 
 
 class AnnotationImportRequest(BaseModel):
@@ -48,6 +51,7 @@ class AnnotationImportRequest(BaseModel):
     colours: dict[str, int] | None = None
     greys: dict[int, int] | None = None
     keeps_existing: bool = False
+    fills_background: bool = False
 
 
 class ExportCreate(BaseModel):
@@ -64,16 +68,6 @@ class ExportRequest(BaseModel):
 
     format: ExportFormat
     with_images: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownImage:
-    """An image that label files may belong to."""
-
-    image_id: str
-    name: str
-    height: int
-    width: int
 
 
 def start_annotation_import(session: Session, actor: Actor, project_id: str, form: AnnotationImportCreate) -> Job:
@@ -123,25 +117,6 @@ def coding_of(request: AnnotationImportRequest) -> Coding | None:
     return None
 
 
-def match_image(name: str, images: Sequence[KnownImage]) -> KnownImage | str:
-    """The image that a label file belongs to by its name without the extension; or why there is none.
-
-    `masks/mouse/a.png` belongs to `mouse/a.tif`, or to `a.tif` if there is no other; `a.png` to `mouse/a.tif` if only
-    one image is called a.
-    """
-    wanted = _stem_parts(name)
-    stems = [(image, _stem_parts(image.name)) for image in images]
-    inside = [(image, stem) for image, stem in stems if wanted[-len(stem) :] == stem]
-    longest = max((len(stem) for _, stem in inside), default=0)
-    found = [image for image, stem in inside if len(stem) == longest]
-    found = found or [image for image, stem in stems if stem[-len(wanted) :] == wanted]
-    if not found:
-        return f"{name!r} has the name of no image of the project; call it like its image"
-    if len(found) > 1:
-        return f"{name!r} could belong to {len(found)} images, {found[0].name!r} is one; rename the images"
-    return found[0]
-
-
 def known_images(session: Session, project_id: str) -> list[KnownImage]:
     """The images of a project, by name."""
     live = (col(Image.project_id) == project_id, col(Image.deleted_at).is_(None))
@@ -176,6 +151,17 @@ def accept_labels(session: Session, job: Job, image_id: str, labels: TileLabels,
     job.result = {**job.result, "num_tiles": num_tiles, "num_replaced": num_replaced}
 
 
+def accept_done(session: Session, job: Job, image_id: str) -> None:
+    """Mark the tiles of an image done, as its label file says; not where labels of our own were kept."""
+    assert job.project_id is not None
+    if image_id in job.result.get("kept_in", []):
+        return
+    tiling = current_tiling(session, job.project_id)
+    for tile in session.exec(select(Tile).where(col(Tile.tiling_id) == tiling.id, col(Tile.image_id) == image_id)):
+        tile.status = "done"
+        session.add(tile)
+
+
 def file_stem(name: str) -> str:
     """A path inside an archive for an image of this name, without the extension; the same name wherever possible."""
     parts = [re.sub(r'[\\:*?"<>|]', "_", part) for part in name.split("/") if part not in ("", ".", "..")]
@@ -185,6 +171,8 @@ def file_stem(name: str) -> str:
 
 
 def _check_tables(session: Session, project: Project, form: AnnotationImportCreate) -> None:
+    if form.fills_background and form.format == "png":
+        raise InvalidRequest("fills_background", "masks say of each pixel what it is; paint the background in the mask")
     if form.colours and form.greys:
         raise InvalidRequest("greys", "masks are coded by colours or by grey values; give one table")
     known = {row.index for row in classes_of(session, project.id)} | {254, 255}
@@ -193,13 +181,6 @@ def _check_tables(session: Session, project: Project, form: AnnotationImportCrea
             raise InvalidRequest(field, f"{unknown[0]} is no class of the project; add the class, or use 254 or 255")
     if wrong := [value for value in form.greys or {} if not 0 <= value <= 255]:
         raise InvalidRequest("greys", f"{wrong[0]} is no grey value; use 0 to 255")
-
-
-def _stem_parts(name: str) -> list[str]:
-    parts = [part for part in name.replace("\\", "/").casefold().split("/") if part]
-    last = parts[-1] if parts else ""
-    head, dot, _extension = last.rpartition(".")
-    return [*parts[:-1], head if dot and head else last]
 
 
 def _is_saved(session: Session, tile: Tile, save_id: str) -> bool:

@@ -22,14 +22,15 @@ from axons.app.tables import Revision, Tile, User, new_id, now
 from axons.data.importing import Tile as MeasuredTile
 from axons.data.layers import (
     IGNORED,
+    MAX_ROW_CROSSINGS,
     SEE_THROUGH,
-    SUBPIXEL,
     UNLABELLED,
     Annotation,
     PolygonLayer,
     from_json,
     pack,
     pack_json,
+    row_crossings,
     to_json,
     unpack,
 )
@@ -40,7 +41,6 @@ Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 _MAX_JSON_BYTES = 64 << 20
 _MAX_MASK_PIXELS = 1 << 28  # all boxes together: each is unpacked
-_MAX_CROSSINGS = 1 << 24  # of polygon edges with rows of pixels: each costs some 50 bytes while it is rendered
 _NO_CLASSES = frozenset({IGNORED, UNLABELLED, SEE_THROUGH})
 
 # Asked at every save: see `sign_in`.
@@ -342,11 +342,8 @@ def _check_cost(document: dict[str, Any]) -> None:
 
 
 def _check_crossings(annotation: Annotation) -> None:
-    rings = [ring for layer in annotation.layers if isinstance(layer, PolygonLayer) for ring in layer.rings]
-    rows = (np.clip(ring[:, 0], 0, annotation.height * SUBPIXEL) for ring in rings)
-    crossings = sum(int(np.abs(row - np.roll(row, 1)).sum()) for row in rows) // SUBPIXEL
-    if crossings > _MAX_CROSSINGS:
-        raise TooLarge(f"the polygons cross {crossings} rows of pixels in all; simplify them to {_MAX_CROSSINGS}")
+    if (crossings := row_crossings(annotation)) > MAX_ROW_CROSSINGS:
+        raise TooLarge(f"the polygons cross {crossings} rows of pixels in all; simplify them to {MAX_ROW_CROSSINGS}")
 
 
 def _values(annotation: Annotation) -> frozenset[int]:
