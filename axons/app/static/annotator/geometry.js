@@ -10,8 +10,8 @@ import { regionOf } from "./r1.js";
 import { SUBPIXEL, newId } from "./values.js";
 
 const HALF = SUBPIXEL / 2;
-/** Lines through the middles of pixel edges pass the centres at 8 / sqrt(2) = 5.6: moved by less, none is lost. */
-const LOSSLESS = 5;
+/** How far an outline may run beside the middles of pixels' edges. */
+const LARGEST_SHORTCUT = 24;
 /** How far an ellipse's chords may lie inside it. */
 const SAGITTA = 2;
 /** Links from a pixel to its neighbours east, south, south-east and south-west: rows and columns. */
@@ -53,7 +53,7 @@ export function nearestVertex(layer, row16, col16, within16) {
 
 /**
  * The nearest point of an outline, if it lies within `within16`.
- * @returns {{ring: number, after: number, row16: number, col16: number} | null} `after`: the vertex where the edge starts
+ * @returns {{ring: number, after: number, row16: number, col16: number} | null} the edge starts at vertex `after`
  */
 export function nearestEdge(layer, row16, col16, within16) {
   let nearest = null;
@@ -99,29 +99,10 @@ export function addRing(layer, ring) {
 
 /**
  * A line with fewer points, none of which is left out unless it lies within `tolerance16` of the result.
- * Source: Douglas and Peucker, Cartographica 10(2), 1973, doi:10.3138/FM57-6770-U75U-7727.
  * @param {ArrayLike<number>} points16 row, column, row, column, ...; both ends stay
  */
 export function simplify(points16, tolerance16) {
-  const last = points16.length / 2 - 1;
-  const isKept = new Uint8Array(last + 1);
-  isKept[0] = isKept[last] = 1;
-  const stack = [[0, last]];
-  while (stack.length > 0) {
-    const [start, end] = stack.pop();
-    const edge = [...pointAt(points16, start), ...pointAt(points16, end)];
-    let farthest = tolerance16 ** 2;
-    let middle = 0;
-    for (let i = start + 1; i < end; i += 1) {
-      const [row, col] = footOn(edge, points16[2 * i], points16[2 * i + 1]);
-      const distance = (row - points16[2 * i]) ** 2 + (col - points16[2 * i + 1]) ** 2;
-      if (distance > farthest) [farthest, middle] = [distance, i];
-    }
-    if (middle === 0) continue;
-    isKept[middle] = 1;
-    stack.push([start, middle], [middle, end]);
-  }
-  return Int32Array.from(points16).filter((_, i) => isKept[i >> 1]);
+  return reduced(Int32Array.from(points16), (stretch, distance2) => distance2 <= tolerance16 ** 2);
 }
 
 export function boxRing(row0, col0, row1, col1) {
@@ -173,7 +154,7 @@ export function outline(region) {
       const cols = HALF * Math.sign(col1 - col0);
       return [row0 + rows, col0 + cols, row1 - rows, col1 - cols];
     });
-    return simplify([...points, points[0], points[1]], LOSSLESS).subarray(0, -2);
+    return reduced(Int32Array.of(...points, points[0], points[1]), isLossless).subarray(0, -2);
   });
 }
 
@@ -250,6 +231,38 @@ function uniteRings(layer, rings, height, width) {
   if (!region) return layer;
   if (!own || countShared(own, region) === 0) return { ...layer, rings: [...layer.rings, ...rings] };
   return addRegion(layer, region, height, width);
+}
+
+/**
+ * A line without the points between the ends of stretches that may be straight.
+ * Source: Douglas and Peucker, Cartographica 10(2), 1973, doi:10.3138/FM57-6770-U75U-7727.
+ * @param {(stretch: Int32Array, distance2: number) => boolean} mayBeStraight is told how far, squared, a point would be
+ */
+function reduced(points, mayBeStraight) {
+  const last = points.length / 2 - 1;
+  const isKept = new Uint8Array(last + 1);
+  isKept[0] = isKept[last] = 1;
+  const stack = [[0, last]];
+  while (stack.length > 0) {
+    const [start, end] = stack.pop();
+    const chord = [...pointAt(points, start), ...pointAt(points, end)];
+    let farthest = -1;
+    let middle = 0;
+    for (let i = start + 1; i < end; i += 1) {
+      const [row, col] = footOn(chord, points[2 * i], points[2 * i + 1]);
+      const distance2 = (row - points[2 * i]) ** 2 + (col - points[2 * i + 1]) ** 2;
+      if (distance2 > farthest) [farthest, middle] = [distance2, i];
+    }
+    if (middle === 0 || mayBeStraight(points.subarray(2 * start, 2 * end + 2), farthest)) continue;
+    isKept[middle] = 1;
+    stack.push([start, middle], [middle, end]);
+  }
+  return points.filter((_, i) => isKept[i >> 1]);
+}
+
+/** Whether no centre of a pixel lies between a stretch and its chord: by the even-odd rule, just those would change. */
+function isLossless(stretch, distance2) {
+  return distance2 <= LARGEST_SHORTCUT ** 2 && !regionOf({ t: "poly", rings: [stretch] }, Infinity, Infinity);
 }
 
 function countShared(a, b) {

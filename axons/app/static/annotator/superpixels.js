@@ -35,7 +35,7 @@ function contrast(rgba) {
   return Math.sqrt(Math.max(0, squares / count - sums.reduce((total, sum) => total + (sum / count) ** 2, 0)));
 }
 
-/** Squares of about `size` px: their centres (row, column and colour, in five numbers each), and each pixel's square. */
+/** Squares of about `size` px: their centres (row, column and colour, five numbers each), and each pixel's square. */
 function grid(rgba, height, width, size) {
   const rows = Math.max(1, Math.round(height / size));
   const cols = Math.max(1, Math.round(width / size));
