@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import Frame, Page
+from playwright.sync_api import Frame, Page, expect
 
 from axons.app.tables import Tile
 
@@ -24,6 +24,16 @@ class Annotator:
         """Go to a tile and wait until one can draw."""
         page.goto(f"/annotate/{tile if isinstance(tile, str) else tile.id}")
         annotator = cls(page, page)
+        annotator.wait(lambda state: state["ready"])
+        return annotator
+
+    @classmethod
+    def open_in_frame(cls, page: Page, tile: Tile) -> "Annotator":
+        """The same in the screen of Gradio."""
+        page.goto(f"/annotate?tile={tile.id}")
+        frame = page.locator("iframe").element_handle().content_frame()
+        assert frame is not None
+        annotator = cls(page, frame)
         annotator.wait(lambda state: state["ready"])
         return annotator
 
@@ -74,3 +84,50 @@ class Annotator:
         self.keys("p")
         self.click(*vertices)
         self.keys("Enter")
+
+
+def open_tile(page: Page, tile: Tile) -> None:
+    page.goto(f"/annotate/{tile.id}")
+    wait_until_ready(page)
+
+
+def wait_until_ready(page: Page) -> None:
+    wait_for(page, lambda shown: shown["ready"])
+
+
+def wait_for(page: Page, is_so: Callable[[dict[str, Any]], Any], *, timeout_s: float = 10) -> None:
+    """Until `is_so` of the page's state. Playwright's own waiting evaluates text, which our pages do not allow."""
+    end = time.monotonic() + timeout_s
+    while not is_so(shown := page.evaluate("window.axons?.state() ?? {ready: false}")):
+        assert time.monotonic() < end, f"the page stays as it is: {shown}"
+        page.wait_for_timeout(20)
+
+
+def state(page: Page) -> dict[str, Any]:
+    return page.evaluate("window.axons.state()")
+
+
+def place_of(page: Page, row: float, col: float) -> tuple[float, float]:
+    """Where in the window a point of the tile is."""
+    shown = state(page)
+    box = page.locator("#frame").bounding_box()
+    return box["x"] + shown["offset"][1] + col * shown["zoom"], box["y"] + shown["offset"][0] + row * shown["zoom"]
+
+
+def drag(page: Page, *points: tuple[float, float]) -> None:
+    """Draw with the tool at hand through points (row, column) of the tile."""
+    first, *others = [place_of(page, *point) for point in points]
+    page.mouse.move(*first)
+    page.mouse.down()
+    for point in others:
+        page.mouse.move(*point, steps=4)
+    page.mouse.up()
+
+
+def click(page: Page, row: float, col: float) -> None:
+    page.mouse.click(*place_of(page, row, col))
+
+
+def wait_for_save(page: Page, name: str = "saved") -> None:
+    """Until the page says so; `name` is a state of saving.js."""
+    expect(page.locator("#save")).to_have_attribute("data-state", name, timeout=60_000)

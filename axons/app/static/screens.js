@@ -33,10 +33,14 @@ class AxonsFrame extends HTMLElement {
     }
     const whole = make("a", { href: `/annotate/${tile}` }, "Full window");
     const frame = make("iframe", { src: `/annotate/${tile}`, title: "Annotator" });
-    frame.addEventListener("load", () => {
+    // So that loading the page again opens the tile that was last seen in it.
+    const follow = () => {
       const shown = frame.contentWindow.location.pathname;
       whole.href = shown;
       history.replaceState(history.state, "", `/annotate?tile=${shown.split("/").at(-1)}`);
+    };
+    frame.addEventListener("load", () => {
+      frame.contentWindow.navigation?.addEventListener("currententrychange", follow);
       frame.contentWindow.focus();
     });
     this.replaceChildren(whole, frame);
