@@ -168,7 +168,8 @@ def test_h_hides_the_labels_while_it_is_held(annotator):
     assert (is_hidden, annotator.state()["isHidden"]) == (True, False)
 
 
-def test_a_new_class_is_ready_to_paint_and_its_name_is_taken_from_then_on(annotator):
+def test_a_new_class_is_ready_to_paint_and_its_name_is_taken_from_then_on(annotator, new_page):
+    new_page.allowed.append("409 (Conflict)")
     field = annotator.page.get_by_label("New class")
     field.fill("vessel")
     field.press("Enter")
@@ -258,7 +259,9 @@ def test_a_tile_is_opened_by_its_number(many_tiles, new_page, ana):
 
 def test_a_click_on_the_map_opens_the_tile_there(many_tiles, new_page, ana):
     annotator = Annotator.open(new_page(ana), many_tiles[0])
-    annotator.page.get_by_alt_text("The whole image").click(position={"x": 120, "y": 90})
+    whole = annotator.page.get_by_alt_text("The whole image")
+    box = whole.bounding_box()
+    whole.click(position={"x": box["width"] * 0.9, "y": box["height"] * 0.9})
     annotator.wait(lambda state: state["ready"] and state["tile"] == many_tiles[5].id)
 
 

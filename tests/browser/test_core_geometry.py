@@ -160,16 +160,6 @@ def test_simplifying_stays_within_its_tolerance_and_keeps_both_ends(modules):
     assert simple[[0, -1]].tolist() == points[[0, -1]].tolist()
 
 
-def test_an_ellipse_fills_its_box(modules):
-    ring = run(modules, "return Array.from(m.ellipseRing(...box));", box=[32, 64, 32 + 16 * 20, 64 + 16 * 40])
-    row, col = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    ellipse = ((row + 0.5 - 12) / 10) ** 2 + ((col + 0.5 - 24) / 20) ** 2 < 1
-    assert np.abs(covered([ring]).sum() - ellipse.sum()) < 0.03 * ellipse.sum()
-    assert (min(ring[0::2]), max(ring[0::2]), min(ring[1::2]), max(ring[1::2])) == pytest.approx(
-        (32, 352, 64, 704), abs=2
-    )
-
-
 def test_a_box_is_a_rectangle(modules):
     assert run(modules, "return Array.from(m.boxRing(16, 32, 64, 80));") == rectangle(1, 2, 4, 5)
 

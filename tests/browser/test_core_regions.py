@@ -101,57 +101,6 @@ def test_the_pixels_of_a_value_are_found_in_the_tile_and_in_a_rect(modules):
     assert none is None
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_holes_are_filled(modules, seed):
-    mask = blobs(seed, SHAPE)
-    filled = run(modules, "return pixels(m.fillHoles(regionOfRows(mask)), shape);", mask=mask, shape=SHAPE)
-    assert np.array_equal(pixels(filled, SHAPE), ndimage.binary_fill_holes(mask))
-
-
-def test_specks_are_the_pieces_with_too_few_pixels(modules):
-    mask = blobs(3, SHAPE)
-    specks = run(
-        modules,
-        "return pixels(m.removeSpecks(Uint8Array.from(mask.flat()), ...shape, 1, 12), shape);",
-        mask=mask,
-        shape=SHAPE,
-    )
-    labels, count = ndimage.label(mask, EIGHT)
-    sizes = ndimage.sum_labels(mask, labels, range(count + 1))
-    assert np.array_equal(pixels(specks, SHAPE), (labels > 0) & (sizes[labels] < 12))
-
-
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_a_region_grows_and_shrinks_by_discs(modules, size):
-    mask = blobs(8, SHAPE, threshold=0.6)
-    grown, shrunk, shrunk_in_tile = run(
-        modules,
-        """
-        const region = m.trim(regionOfRows(mask));
-        return [m.grow(region, ...shape, size), m.shrink(region, size), m.shrink(region, size, ...shape)]
-          .map((changed) => pixels(changed, shape));
-        """,
-        mask=mask,
-        shape=SHAPE,
-        size=size,
-    )
-    assert np.array_equal(pixels(grown, SHAPE), ndimage.binary_dilation(mask, disc(size)))
-    assert np.array_equal(pixels(shrunk, SHAPE), ndimage.binary_erosion(mask, disc(size)))
-    assert np.array_equal(pixels(shrunk_in_tile, SHAPE), ndimage.binary_erosion(mask, disc(size), border_value=1))
-
-
-def test_smoothing_takes_spikes_away_and_fills_bays(modules):
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[10:30, 10:40] = 1
-    mask[20, 40:50] = 1
-    mask[10:20, 25] = 0
-    smoothed = pixels(
-        run(modules, "return pixels(m.smooth(regionOfRows(mask), ...shape, 2), shape);", mask=mask, shape=SHAPE), SHAPE
-    )
-    assert not smoothed[20, 44:].any()
-    assert smoothed[13:28, 12:38].all()
-
-
 def test_regions_are_united(modules):
     a, b = blobs(1, SHAPE), blobs(2, SHAPE)
     both, one, none = run(

@@ -109,18 +109,6 @@ export function boxRing(row0, col0, row1, col1) {
   return Int32Array.of(row0, col0, row0, col1, row1, col1, row1, col0);
 }
 
-/** The ellipse that fills a box. */
-export function ellipseRing(row0, col0, row1, col1) {
-  const rows = Math.abs(row1 - row0) / 2;
-  const cols = Math.abs(col1 - col0) / 2;
-  const radius = Math.max(rows, cols, 2 * SAGITTA);
-  const count = Math.max(8, Math.ceil(Math.PI / Math.acos(1 - SAGITTA / radius)));
-  return Int32Array.from({ length: 2 * count }, (_, i) => {
-    const angle = (2 * Math.PI * (i >> 1)) / count;
-    return Math.round(i % 2 ? (col0 + col1) / 2 + cols * Math.cos(angle) : (row0 + row1) / 2 + rows * Math.sin(angle));
-  });
-}
-
 /** Whether two edges of the ring cross; edges that only touch do not. */
 export function crossesItself(ring) {
   const all = edges(ring);

@@ -9,7 +9,7 @@ export const KEYS = [
   ["Tools", "P", "Polygon", "setTool", "polygon"],
   ["Tools", "R", "Box", "setTool", "box"],
   ["Tools", "V", "Select and edit polygons", "setTool", "select"],
-  ["Tools", "F", "Fill a region", "setTool", "fill"],
+  ["Tools", "F", "Fill: what is connected", "setTool", "fill"],
   ["Tools", "W", "Wand: pixels of a similar colour", "setTool", "wand"],
   ["Tools", "S", "Superpixels", "setTool", "superpixel"],
   ["Tools", "I", "Take the class below the pointer", "pickClass"],

@@ -119,10 +119,8 @@ function show(id, editor, annotation, picture, reason) {
   for (const tool of Object.values(page.tools)) tool.cancel();
   labels.replaceLayers(layers, annotation.revision);
   view.open(tile, labels.plane);
-  view.setPicture(picture);
-  view.setProposal(null);
-  current = { id, editor, reason, saver: saverOf(id, labels, user), lease: null, leaseState: null, proposal: null,
-    picture, pixels: null };
+  current = { id, editor, reason, saver: saverOf(id, labels, user), lease: null, leaseState: null, proposal: null };
+  showPicture(picture);
   if (!classes.some((row) => row.index === page.settings.value)) page.settings.value = classes.at(-1).index;
   setReadOnly();
   drawLimits();
@@ -205,6 +203,14 @@ async function bitmapOf(path) {
   return { picture: await createImageBitmap(await answer.blob()), window: { row0, col0, height, width } };
 }
 
+/** Show a picture whose window is counted in the image; from now on it is counted from the tile's corner. */
+function showPicture({ picture, window: around }) {
+  const { row0, col0 } = page.tile;
+  current.picture = { picture, window: { ...around, row0: around.row0 - row0, col0: around.col0 - col0 } };
+  current.pixels = null;
+  view.setPicture(current.picture);
+}
+
 /** Contrast limits of a 16-bit picture: the server makes another 8-bit view of the original values. */
 function drawLimits() {
   const { dtype, contrast_low: low, contrast_high: high } = page.image;
@@ -223,8 +229,7 @@ function chooseLimits() {
     }
     const picture = await bitmapOf(`/tiles/${id}/image?margin=${MARGIN}&low=${low}&high=${high}`).catch((error) => say(error.message));
     if (!picture || current?.id !== id) return;
-    view.setPicture(picture);
-    Object.assign(current, { picture, pixels: null });
+    showPicture(picture);
     segments.clear();
   }, LIMITS_MS);
 }

@@ -135,6 +135,7 @@ export function placeOnMap(page) {
     top: `${(100 * row0) / image.height}%`, left: `${(100 * col0) / image.width}%`,
     height: `${(100 * (row1 - row0)) / image.height}%`, width: `${(100 * (col1 - col0)) / image.width}%`,
   });
+  byId("map").parentElement.style.setProperty("--ratio", image.width / image.height);
   place("map-tile", { row0: tile.row0, col0: tile.col0, row1: tile.row0 + tile.height, col1: tile.col0 + tile.width });
   const seen = view.seen();
   const clip = (position, most) => Math.min(most, Math.max(0, position));

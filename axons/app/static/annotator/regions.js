@@ -55,47 +55,6 @@ export function withValue(plane, height, width, value, rect = { row0: 0, col0: 0
   return trim({ rect, inside });
 }
 
-/** @returns the pieces (8-connected) of `value` that have fewer than `minPixels`, as one region, or null */
-export function removeSpecks(plane, height, width, value, minPixels) {
-  const match = pixelsEqual(plane, value);
-  const inside = new Uint8Array(plane.length);
-  for (let start = match.indexOf(CANDIDATE); start >= 0; start = match.indexOf(CANDIDATE, start + 1)) {
-    const { spans } = flood(match, height, width, start, 1);
-    let size = 0;
-    for (let i = 0; i < spans.length; i += 2) size += spans[i + 1] - spans[i];
-    if (size < minPixels) for (let i = 0; i < spans.length; i += 2) inside.fill(1, spans[i], spans[i + 1]);
-  }
-  return trim({ rect: { row0: 0, col0: 0, row1: height, col1: width }, inside });
-}
-
-/** The region with the pixels that it encloses. */
-export function fillHoles(region) {
-  const { rect, inside: match } = inverted(framed(region, 1));
-  const width = rect.col1 - rect.col0;
-  flood(match, rect.row1 - rect.row0, width, 0, 0);
-  return within({ rect, inside: match.map((state) => (state === REACHED ? 0 : 1)) }, region.rect);
-}
-
-/** The region and what lies within `pixels` px of it, in the tile. */
-export function grow(region, height, width, pixels) {
-  return dilated(widened(region, height, width, pixels), pixels);
-}
-
-/**
- * The region without what lies within `pixels` px of its outside. The tile's edge takes nothing away where `height`
- * and `width` are given.
- */
-export function shrink(region, pixels, height, width) {
-  const frame = height === undefined ? framed(region, pixels) : widened(region, height, width, pixels);
-  return within(inverted(dilated(inverted(frame), pixels)), region.rect);
-}
-
-/** The region with bays and gaps narrower than 2 * `pixels` filled, then without what is as thin as that. */
-export function smooth(region, height, width, pixels = 2) {
-  const closed = shrink(grow(region, height, width, pixels), pixels, height, width);
-  return grow(shrink(closed, pixels, height, width), height, width, pixels);
-}
-
 /** The pixels of either region; either may be null. */
 export function unite(a, b) {
   if (!a || !b) return a ?? b;
@@ -170,16 +129,6 @@ export function framed(region, margin) {
   return within(region, rect);
 }
 
-/** The region in a rect that is larger by `margin` px on each side, but not larger than the tile. */
-function widened(region, height, width, margin) {
-  const larger = framed(region, margin);
-  return within(larger, intersection(larger.rect, { row0: 0, col0: 0, row1: height, col1: width }));
-}
-
-function inverted({ rect, inside }) {
-  return { rect, inside: inside.map((isInside) => 1 - isInside) };
-}
-
 function pixelsEqual(plane, value) {
   const match = new Uint8Array(plane.length);
   for (let i = 0; i < plane.length; i += 1) if (plane[i] === value) match[i] = CANDIDATE;
@@ -238,36 +187,3 @@ function pushStarts(match, from, to, stack) {
   }
 }
 
-/** Inside are the pixels of the rect whose centre lies within `pixels` px of a centre inside. */
-function dilated({ rect, inside }, pixels) {
-  const cols = rect.col1 - rect.col0;
-  const rows = rect.row1 - rect.row0;
-  const distance = distanceInRow(inside, rows, cols);
-  const grown = new Uint8Array(inside.length);
-  for (let shift = -pixels; shift <= pixels; shift += 1) {
-    const reach = Math.floor(Math.sqrt(pixels ** 2 - shift ** 2));
-    for (let row = Math.max(0, -shift); row < Math.min(rows, rows - shift); row += 1) {
-      for (let i = row * cols; i < (row + 1) * cols; i += 1) {
-        if (distance[i + shift * cols] <= reach) grown[i] = 1;
-      }
-    }
-  }
-  return { rect, inside: grown };
-}
-
-/** Pixels from each pixel to the nearest one inside in its row. */
-function distanceInRow(inside, rows, cols) {
-  const distance = new Uint16Array(inside.length);
-  for (let row = 0; row < rows; row += 1) {
-    const begin = row * cols;
-    for (let i = begin, steps = 0xfffe; i < begin + cols; i += 1) {
-      steps = inside[i] ? 0 : Math.min(steps + 1, 0xfffe);
-      distance[i] = steps;
-    }
-    for (let i = begin + cols - 1, steps = 0xfffe; i >= begin; i -= 1) {
-      steps = inside[i] ? 0 : Math.min(steps + 1, 0xfffe);
-      distance[i] = Math.min(distance[i], steps);
-    }
-  }
-  return distance;
-}

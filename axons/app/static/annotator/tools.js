@@ -51,18 +51,23 @@ function brushTool(page, valueOf) {
     paint(page, capsule(...from, ...to, page.settings.brush, height, width), value);
   }
 
+  /** A brush of one pixel covers none where it lies on a corner. */
+  function placeOf(pointer) {
+    return page.settings.brush > 0.5 ? inHalves(pointer) : pixelOf(pointer).map((place) => 2 * place + 1);
+  }
+
   return {
     down(pointer) {
       isDown = true;
       value = pointer.alt ? UNLABELLED : valueOf();
-      const here = inHalves(pointer);
+      const here = placeOf(pointer);
       page.document.begin();
       stroke(pointer.shift && last ? last : here, here);
       last = here;
     },
     move(pointer) {
       if (!isDown) return;
-      const here = inHalves(pointer);
+      const here = placeOf(pointer);
       if (here[0] === last[0] && here[1] === last[1]) return;
       stroke(last, here);
       last = here;
