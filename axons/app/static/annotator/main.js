@@ -537,7 +537,10 @@ const whileOpen = {
 
 /** Actions that change labels. */
 const whileEditable = {
-  undo: () => { if (page.document.undo()) changed(); },
+  undo() {
+    if (page.tools.polygon.isBusy) page.tools.polygon.dropLast();
+    else if (page.document.undo()) changed();
+  },
   redo: () => { if (page.document.redo()) changed(); },
   async deleteSelected() {
     const chosen = page.document.layers.filter((layer) => page.selection.has(layer.id));

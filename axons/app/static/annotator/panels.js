@@ -60,7 +60,7 @@ export function showTools(page) {
 
 /** The classes that can be painted: those of the project, and "ignored". */
 export function paintable(page) {
-  const ignored = { index: IGNORED, name: "ignored on purpose", colour: "#a0a0a0" };
+  const ignored = { index: IGNORED, name: "ignored", colour: "#a0a0a0" };
   return [...page.classes.filter((row) => !row.is_deleted || page.document.counts[row.index]), ignored];
 }
 
