@@ -98,7 +98,7 @@ export function listenToKeys(run, held, { onHide, frame }) {
       const [rows, cols] = ARROWS[event.key].map((step) => step * (event.shiftKey ? 10 : 1));
       run("nudge", [rows, cols]);
       event.preventDefault();
-    } else if (!(isControl && (event.key === "Enter" || event.key === " "))) {
+    } else if (!(isControl && isPlain && (event.key === "Enter" || event.key === " "))) {
       const entry = found(event);
       if (!entry) return;
       event.preventDefault();
