@@ -87,7 +87,8 @@ export function saveAnnotation(tileId, { body, isGzipped, revision, saveId, seco
 
 /** Make an earlier revision the newest once more. */
 export function restoreRevision(tileId, number, revision, saveId) {
-  return put(`/tiles/${tileId}/revisions/${number}/restore?save_id=${saveId}`, undefined, { "If-Match": `"${revision}"` });
+  const headers = { "If-Match": `"${revision}"` };
+  return parsed(request("POST", `/tiles/${tileId}/revisions/${number}/restore?save_id=${saveId}`, { headers }));
 }
 
 async function problemOf(response) {

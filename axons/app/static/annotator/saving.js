@@ -271,7 +271,7 @@ export function createSaver({
 
   /** The page goes away: no time to compress or to wait for another save. */
   function sendLast() {
-    if (pending === null && (hold !== null || isSaved() || next !== null)) return;
+    if (isClosed || !isSure || (pending === null && (hold !== null || isSaved() || next !== null))) return;
     if (pending === null) begin();
     if (pending.body.length > KEEPALIVE_BYTES) return;
     const answer = api.saveAnnotation(tileId, { ...pending, keepalive: true });
