@@ -20,7 +20,7 @@ _NEEDED = re.compile(r"/|/annotate|/(assets|static)/[^?]+|/theme\.css|/config|/g
 
 _CSS = """
 .gradio-container { padding: 0 !important; }
-axons-frame { display: flex; flex-direction: column; height: calc(100dvh - 2rem); }
+axons-frame { display: flex; flex-direction: column; }
 axons-frame iframe { border: 0; flex: 1; width: 100%; }
 axons-frame a, axons-home a { text-decoration: underline; }
 axons-home { display: block; margin: 0 auto; max-width: 70rem; padding: 1rem; }

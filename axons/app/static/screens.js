@@ -32,7 +32,7 @@ class AxonsFrame extends HTMLElement {
       return;
     }
     const whole = make("a", { href: `/annotate/${tile}` }, "Full window");
-    const frame = make("iframe", { src: `/annotate/${tile}`, title: "Annotator" });
+    const frame = make("iframe", { src: `/annotate/${tile}`, title: "Annotator", allow: "fullscreen" });
     // So that loading the page again opens the tile that was last seen in it.
     const follow = () => {
       const shown = frame.contentWindow.location.pathname;
@@ -44,6 +44,8 @@ class AxonsFrame extends HTMLElement {
       frame.contentWindow.focus();
     });
     this.replaceChildren(whole, frame);
+    // What Gradio draws above is as high as it likes.
+    this.style.height = `calc(100dvh - ${Math.ceil(this.getBoundingClientRect().top + scrollY)}px - 0.5rem)`;
   }
 }
 

@@ -121,6 +121,7 @@ function show(id, editor, annotation, picture, reason) {
   view.open(tile, labels.plane);
   current = { id, editor, reason, saver: saverOf(id, labels, user), lease: null, leaseState: null, proposal: null };
   showPicture(picture);
+  showSaved(current.saver.state);
   if (!classes.some((row) => row.index === page.settings.value)) page.settings.value = classes.at(-1).index;
   setReadOnly();
   drawLimits();
