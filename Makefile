@@ -16,7 +16,7 @@ DATA ?= axons-data
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-EXTRAS := openvino,measure,azure,postgresql,test,lint
+EXTRAS := openvino,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
 

@@ -1,9 +1,10 @@
 """Objects of one class in a mask, measured on request."""
 
 import numpy as np
+from skimage.measure import label, regionprops
 
 from axons.data.rows import Row
-from axons.errors import AxonsError, PredictionRefused
+from axons.errors import PredictionRefused
 
 MAX_PIXELS = 200 * 10**6
 
@@ -32,19 +33,12 @@ def measure_objects(mask: np.ndarray, *, class_index: int, pixel_size_um: float 
 
     Raises:
         PredictionRefused: the mask is too large to measure at once.
-        AxonsError: scikit-image is not installed.
     """
     if mask.size > MAX_PIXELS:
         raise PredictionRefused(
             f"objects are measured in masks of up to {MAX_PIXELS // 10**6} Mpx, this one has {mask.size // 10**6} Mpx; "
             "measure parts of it"
         )
-    try:
-        from skimage.measure import label, regionprops
-    except ImportError as error:
-        raise AxonsError(
-            "measuring objects needs scikit-image; install it with `pip install 'axons[measure]'`"
-        ) from error
     size = pixel_size_um
     return [
         MeasuredObject(

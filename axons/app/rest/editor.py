@@ -5,14 +5,16 @@ import json
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from axons.app import pictures
 from axons.app.rest.context import ActorOf, Id, PlatformOf
 from axons.app.rest.pictures import PNG, IfNoneMatch, etag_of, picture
 from axons.app.rest.predictions import SegmentOf
 from axons.app.rest.problems import documented
-from axons.app.services import editor, pre_labels
+from axons.app.rest.tiles import LABELS_BODY, LabelsOf
+from axons.app.services import assist, editor, pre_labels
+from axons.app.services.assist import Forest
 from axons.app.services.editor import Editor
 from axons.app.services.pre_labels import PreLabelCreate, Suggestion
 from axons.app.services.tiles import TilePublic
@@ -29,6 +31,15 @@ _PLANES: dict[int | str, dict[str, Any]] = {
     },
     **documented(429),
 }
+
+
+def _forest(request: Request) -> Forest:
+    """Where forests grow; another way can be put into the scope."""
+    forest: Forest = request.scope.get("axons.forest", assist.forest_by_ray)
+    return forest
+
+
+ForestOf = Annotated[Forest, Depends(_forest)]
 
 
 @router.get("/editor", operation_id="open_editor")
@@ -71,6 +82,29 @@ def pre_label_tile(
 ) -> Response:
     """What a model makes of a tile; never of one whose image is for the test."""
     return _planes(request, pre_labels.pre_label(platform, actor, segment, tile_id, form.model_id))
+
+
+@router.post(
+    "/assist/forest",
+    operation_id="fill_by_forest",
+    response_class=Response,
+    responses={**_PLANES},
+    openapi_extra=LABELS_BODY,
+)
+def fill_by_forest(
+    request: Request,
+    platform: PlatformOf,
+    actor: ActorOf,
+    forest: ForestOf,
+    tile_id: Id,
+    labels: LabelsOf,
+    uses_other_tiles: Annotated[bool, Query(description="Learn from the project's other labels too.")] = True,
+) -> Response:
+    """What a random forest makes of a tile that has a few strokes, sent as in a save."""
+    return _planes(
+        request,
+        assist.suggest_by_forest(platform, actor, forest, tile_id, labels, uses_other_tiles=uses_other_tiles),
+    )
 
 
 def _planes(request: Request, found: Suggestion) -> Response:

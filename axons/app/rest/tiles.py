@@ -71,6 +71,10 @@ def _labels(
     return annotations.read_labels(body, is_gzipped=content_encoding == "gzip")
 
 
+LabelsOf = Annotated[Labels, Depends(_labels)]
+LABELS_BODY = {"requestBody": {"required": True, "content": {"application/json": _JSON_OR_GZIP}}}
+
+
 @router.get("/projects/{project_id}/tiles", operation_id="list_tiles")
 def list_tiles(
     platform: PlatformOf,
@@ -203,7 +207,7 @@ def get_annotation(
     "/tiles/{tile_id}/annotation",
     operation_id="save_annotation",
     responses=documented(412, 423, 428),
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": _JSON_OR_GZIP}}},
+    openapi_extra=LABELS_BODY,
 )
 def save_annotation(
     platform: PlatformOf,
@@ -211,7 +215,7 @@ def save_annotation(
     tile_id: Id,
     response: Response,
     base: Annotated[int, Depends(_base)],
-    labels: Annotated[Labels, Depends(_labels)],
+    labels: LabelsOf,
     save_id: Annotated[Identifier, Query(description="Made by you for this save; sent again it changes nothing.")],
     seconds: Annotated[Seconds, Query(description="Of active labelling.")] = 0.0,
     source: Source = "manual",

@@ -66,6 +66,7 @@ def pre_label(platform: Platform, actor: Actor, segment: Segment, tile_id: str, 
 
     def read(session: Session) -> tuple[Tile, Image, Model, Sequence[LabelClass]]:
         tile, image = suggestible_tile(session, actor, tile_id)
+        check_may_predict(session, actor, get_project(session, actor, tile.project_id))
         model, _ = get_model(session, actor, model_id)
         return tile, image, model, classes_of(session, tile.project_id)
 
@@ -95,11 +96,10 @@ def suggestible_tile(session: Session, actor: Actor, tile_id: str) -> tuple[Tile
     """A tile that the actor labels, where others than people may make suggestions.
 
     Raises:
-        NotFound, NotAllowed: see `tiles.get_tile` and `check_may_predict`.
+        NotFound, NotAllowed: see `tiles.get_tile`.
         Conflict: its image is for the test.
     """
     tile, image = tiles.get_tile(session, actor, tile_id, "annotate")
-    check_may_predict(session, actor, get_project(session, actor, tile.project_id))
     if is_test_image(session, image):
         raise Conflict(
             f"image {image.name!r} is kept for the test, whose labels must not come from a model; label it by hand"
