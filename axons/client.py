@@ -242,11 +242,21 @@ class Client:
         return job
 
     def import_annotations(
-        self, project_id: str, files: Sequence[Path], *, kind: str, progress: Progress | None = None
+        self,
+        project_id: str,
+        files: Sequence[Path],
+        *,
+        kind: str,
+        fills_background: bool = False,
+        progress: Progress | None = None,
     ) -> Job:
-        """Send masks or label files and begin to import them."""
+        """Send masks or label files and begin to import them.
+
+        Args:
+            fills_background: what the labels of an image leave open becomes background; not for masks.
+        """
         uploads = self._upload_all(project_id, files, "annotations", progress)
-        form = {"uploads": uploads, "format": kind}
+        form = {"uploads": uploads, "format": kind, "fills_background": fills_background}
         job: Job = self.create(f"projects/{_quoted(project_id)}/annotations:import", form)
         return job
 

@@ -176,7 +176,8 @@ def test_every_command_has_help_and_prints_json_on_request(run, words):
 @pytest.mark.parametrize(
     ("command", "formats"), [(["export"], ExportFormat), (["annotations", "import"], ImportFormat)]
 )
-def test_help_names_the_formats_that_the_server_takes_and_no_others(run, command, formats):
+def test_help_names_the_formats_that_the_server_takes_and_no_others(run, monkeypatch, command, formats):
+    monkeypatch.setenv("COLUMNS", "200")
     _, out, _ = run(*command, "--help")
     assert f"<{'|'.join(get_args(formats))}>" in out
 

@@ -1,5 +1,6 @@
 """Commands about projects and what is in them: project, images, annotations, export."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,6 +93,28 @@ def delete_project(project: Project, as_json: Annotated[bool, JSON] = False) -> 
     output.show({"id": found["id"]}, [f"project {found['name']} is in the trash"], as_json=as_json)
 
 
+@projects.command("add-classes")
+def add_classes(
+    project: Project,
+    schema: Annotated[Path, typer.Argument(metavar="SCHEMA.json", exists=True, dir_okay=False)],
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Add the classes of a Django Labeller schema that the project lacks.
+
+    Example:
+
+      axons project add-classes nerve schema.json
+    """
+    try:
+        document = json.loads(schema.read_bytes())
+    except ValueError as error:
+        raise AxonsError(f"{str(schema)!r} is not JSON ({error}); export the schema again") from error
+    with server.connected() as client:
+        added = client.create(f"projects/{server.find_project(client, project)['id']}/classes:import", document)
+    names = ", ".join(f"{row['index']} {row['name']}" for row in added) or "none: the project has them all"
+    output.show(added, [f"classes added: {names}"], as_json=as_json)
+
+
 @images.command("add")
 def add_images(
     project: Project,
@@ -135,18 +158,26 @@ def import_annotations(
     project: Project,
     folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, help="Files named like the images.")],
     kind: Annotated[ImportFormat, typer.Option("--format", help="What the files are.")] = "png",
+    fill_background: Annotated[
+        bool, typer.Option("--fill-background", help="What the labels leave open becomes background.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until they are imported.")] = True,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Import labels that were made elsewhere.
 
-    Example:
+    Examples:
 
       axons annotations import nerve masks/ --format png
+
+      axons annotations import nerve cvat/ --format cvat --fill-background
     """
     with server.connected() as client, output.progress("sending") as progress:
         found = server.find_project(client, project)
-        job = client.import_annotations(found["id"], _files([str(folder)]), kind=kind, progress=progress)
+        files = _files([str(folder)])
+        job = client.import_annotations(
+            found["id"], files, kind=kind, fills_background=fill_background, progress=progress
+        )
         ended = client.wait_for(job["id"], progress=progress) if wait else job
     _show_imports(ended, [ended], as_json)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import time
 import zipfile
 from pathlib import Path
@@ -188,6 +189,38 @@ class TestImport:
         platform.storage.delete_prefix("tmp")
         _rows, sentence = run_job(platform, job_id)
         assert "is not in storage any more; send it again" in sentence
+
+    def test_a_zip_of_images_brings_their_django_labeller_files(self, platform, client, project):
+        ring = [{"x": 10, "y": 10}, {"x": 120, "y": 10}, {"x": 60, "y": 90}]
+        labels = [{"label_type": "polygon", "label_class": "core", "regions": [ring]}]
+        files = {
+            "in/a.png": drawn(1),
+            "in/a__labels.json": json.dumps({"completed_tasks": [], "labels": labels}),
+            "in/b.png": drawn(2),
+            "in/b__labels.json": json.dumps([{"label_type": "polygon", "label_class": "fat", "regions": [ring]}]),
+            "in/c__labels.json": json.dumps([]),
+        }
+        _rows, sentence, images, job = imported(platform, client, project, {"all.zip": zipped(files)})
+        assert [image.name for image in images] == ["in/a.png", "in/b.png"]
+        assert sentence.startswith("2 images imported, 2 refused:")
+        assert sentence.endswith("; labels of 4 tiles imported")
+        first, second = ([tile.counts for tile in tiles_of(platform, image)] for image in images)
+        pixels = sum(counts.get("2", 0) for counts in first)
+        assert pixels == pytest.approx(110 * 80 / 2, rel=0.02)
+        assert not any(second)
+        reasons = {row["name"]: row["reason"] for row in job["result"]["refused"]}
+        assert "label 'fat' is no class of the project" in reasons["in/b__labels.json"]
+        assert "has no image of its own beside it" in reasons["in/c__labels.json"]
+
+    def test_committing_images_with_labels_twice_changes_nothing(self, platform, client, project):
+        ring = [{"x": 10, "y": 10}, {"x": 120, "y": 10}, {"x": 60, "y": 90}]
+        labels = json.dumps([{"label_type": "polygon", "label_class": "core", "regions": [ring]}])
+        rows, _, _, job = imported(
+            platform, client, project, {"a.zip": zipped({"a.png": drawn(), "a__labels.json": labels})}
+        )
+        told = [row for row in rows if row.keys() != {"progress"}]
+        platform.database.write(lambda session: commit(session, job["id"], told))
+        assert client.get(f"/v1/jobs/{job['id']}").json()["result"] == job["result"]
 
     def test_fifty_files_in_a_zip_are_fifty_images(self, platform, client, project):
         data = zipped({f"{n:02}.png": drawn(n, 40, 40) for n in range(50)})

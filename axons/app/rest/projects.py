@@ -6,8 +6,9 @@ from fastapi import APIRouter, Path, Query, Response
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.services import label_classes, projects, travel
+from axons.app.services import class_schemas, label_classes, projects, travel
 from axons.app.services.access import get_project
+from axons.app.services.class_schemas import SchemaImport
 from axons.app.services.jobs import JobPublic, public_jobs
 from axons.app.services.label_classes import ClassCreate, ClassUpdate
 from axons.app.services.projects import ClassPublic, ProjectCreate, ProjectDetail, ProjectPublic, ProjectUpdate
@@ -100,6 +101,18 @@ def create_class(platform: PlatformOf, actor: ActorOf, project_id: Id, form: Cla
     return platform.database.write(
         lambda session: projects.class_public(label_classes.add_class(session, actor, project_id, form))
     )
+
+
+@router.post("/{project_id}/classes:import", status_code=201, operation_id="import_classes")
+def import_classes(platform: PlatformOf, actor: ActorOf, project_id: Id, form: SchemaImport) -> list[ClassPublic]:
+    """Add the classes of a Django Labeller schema that the project lacks; gives those."""
+
+    def answer(session: Session) -> list[ClassPublic]:
+        project = get_project(session, actor, project_id, "edit")
+        added = class_schemas.add_schema(session, actor, project.id, form)
+        return [projects.class_public(row) for row in added]
+
+    return platform.database.write(answer)
 
 
 @router.patch("/{project_id}/classes/{index}", operation_id="update_class")
