@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,12 +90,12 @@ class Site:
     url: str
     folder: Path
     decoder: Decoder
-    segment: Callable[..., Any] | None = None
+    scope: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     _clients: dict[str, httpx.Client] = field(default_factory=dict)
 
     async def __call__(self, scope, receive, send) -> None:
-        """Pass a request to the application; `segment`, where a test has set it, predicts instead of Ray Serve."""
+        """Pass a request to the application; what a test puts into `scope` works instead of Ray ("axons.segment")."""
 
         async def watched(message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 500:
@@ -103,7 +103,7 @@ class Site:
             await send(message)
 
         app = the_app(self.platform)
-        await with_scope(app, {}, self.segment)(scope, receive, watched)
+        await with_scope(app, self.scope)(scope, receive, watched)
 
     def user(self, name: str, role: str = "student") -> Actor:
         """An account with the password of the tests."""

@@ -39,7 +39,8 @@ function slider(page, label, name, min, max, step) {
   const output = element("output", {}, String(page.settings[name]));
   const input = element("input", { type: "range", min, max, step, value: page.settings[name], id: `setting-${name}` });
   input.addEventListener("input", () => page.set(name, Number(input.value)));
-  return element("label", {}, `${label} `, output, element("br"), input);
+  // An output takes a label, too, and it comes first.
+  return element("label", { htmlFor: input.id }, `${label} `, output, element("br"), input);
 }
 
 /** Which tool and mode are at hand, and what can be undone. */
