@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -203,8 +204,8 @@ def refusing_malformed(name: str, *, what: str, needs: str) -> Iterator[None]:
 
 
 def short(value: Any) -> str:
-    """A text of a file, as far as it fits into a sentence."""
-    return str(value)[:300]
+    """A text of a file, as far as it fits into a sentence; characters that cannot be stored become question marks."""
+    return "".join("?" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in str(value)[:300])
 
 
 def mosaic(tiles: Sequence[PlacedLabels], region: Window) -> np.ndarray:
