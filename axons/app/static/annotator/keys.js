@@ -22,7 +22,7 @@ export const KEYS = [
   ["Draw", "]", "Larger brush; in Select the polygon below", "larger"],
   ["Draw", "Enter", "Finish the polygon", "finish"],
   ["Draw", "Esc", "Give up what is being drawn, or the selection", "cancel"],
-  ["Draw", "Backspace", "Drop the last vertex", "dropVertex"],
+  ["Draw", "Backspace", "Drop the last vertex; in Select delete", "dropVertex"],
   ["Draw", "Delete", "Delete selected polygons", "deleteSelected"],
   ["Draw", "/", "New, add, subtract, split", "nextMode"],
   ["Draw", "M", "Merge selected polygons", "mergeSelected"],
@@ -75,7 +75,8 @@ function found(event) {
   if (event.key === "+" || event.key === "=") return ctrl ? undefined : BY_KEY.get("+");
   const shift = event.shiftKey && event.key.length === 1 && /[a-z]/i.test(event.key) ? "shift+" : "";
   const names = { escape: "esc" };
-  const name = event.key.toLowerCase();
+  const isLatin = /^[ -~]+$/.test(event.key);
+  const name = (isLatin ? event.key : event.code.replace("Key", "")).toLowerCase(); // other alphabets by the key's place
   return BY_KEY.get(ctrl + shift + (names[name] ?? name));
 }
 

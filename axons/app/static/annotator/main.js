@@ -71,16 +71,18 @@ let limitsTimer = null;
 // -- Opening a tile ------------------------------------------------------------------------------------------------------
 
 async function openTile(id, { reason = "", isBack = false } = {}) {
-  if (isOpening || !(await leaveTile())) return;
+  if (isOpening) return;
   isOpening = true;
   try {
     const answers = [api.getJson(`/tiles/${id}/editor`), api.getAnnotation(id), pictureOf(id)];
     const [editor, annotation, picture] = await Promise.all(answers);
+    if (!(await leaveTile())) return;
     if (!isBack) history.pushState(null, "", `/annotate/${id}`);
     show(id, editor, annotation, picture, reason);
   } catch (error) {
-    say(error.message);
-    panels.showNotice(`The tile cannot be opened: ${error.message}.`, ["Try again", () => openTile(id, { reason, isBack })]);
+    const again = () => openTile(id, { reason, isBack });
+    panels.showNotice(`The tile cannot be opened: ${error.message}.`, ["Try again", again]);
+    if (error instanceof api.AuthRequired && (await dialogs.askSignIn(api, page.user ?? { name: "" }))) setTimeout(again);
   } finally {
     isOpening = false;
   }
@@ -88,7 +90,7 @@ async function openTile(id, { reason = "", isBack = false } = {}) {
 
 /** Save and close what is open. False where that is not possible and the person wants to stay. */
 async function leaveTile() {
-  stage.cancel();
+  stage.finish();
   if (!current) return true;
   const isSaved = page.isReadOnly || (await current.saver.saveNow());
   if (!isSaved) {
@@ -463,7 +465,7 @@ const whileOpen = {
     stage.cancel();
     page.tool()?.cancel();
   },
-  dropVertex: () => page.tools.polygon.dropLast(),
+  dropVertex: () => (page.toolName === "select" ? run("deleteSelected") : page.tools.polygon.dropLast()),
   nudge: ([rows, cols]) => stage.nudge(rows, cols),
   press: () => stage.press(),
   hold: () => stage.press({ holds: true }),

@@ -70,7 +70,7 @@ export function createStage(page) {
       view.pan(event.clientX - panning.x, event.clientY - panning.y);
       Object.assign(panning, { x: event.clientX, y: event.clientY });
     } else if (dragging?.id === event.pointerId) {
-      const steps = event.getCoalescedEvents?.() ?? []; // not there over plain http
+      const steps = (dragging.tool.wantsEachMove && event.getCoalescedEvents?.()) || []; // not there over plain http
       for (const step of steps.length ? steps : [event]) dragging.tool.move(pointerOf(step));
       see(event);
     } else {
@@ -149,6 +149,9 @@ export function createStage(page) {
 
     /** Give up what the pointer is doing. */
     cancel: () => drop(true),
+
+    /** End it as if the pointer were let go. */
+    finish: () => drop(false),
 
     /** Move the pointer by the keyboard: rows and columns in pixels of the image. */
     nudge(rows, cols) {

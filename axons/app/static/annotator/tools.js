@@ -57,6 +57,7 @@ function brushTool(page, valueOf) {
   }
 
   return {
+    wantsEachMove: true,
     down(pointer) {
       isDown = true;
       value = pointer.alt ? UNLABELLED : valueOf();
@@ -118,6 +119,7 @@ function polygonTool(page) {
   }
 
   return {
+    wantsEachMove: true,
     down(pointer) {
       if (isAtStart(pointer)) finish(pointer.alt);
       else if (pointer.clicks > 1 && points.length > 2) finish(pointer.alt);
@@ -489,6 +491,7 @@ function superpixelTool(page) {
   }
 
   return {
+    wantsEachMove: true,
     enter() {
       page.segments();
     },
