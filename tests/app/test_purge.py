@@ -21,6 +21,7 @@ from axons.app.tables import (
     Revision,
     Run,
     Tile,
+    TileScore,
     TrainingSet,
     Trash,
     now,
@@ -40,6 +41,7 @@ OF_A_PROJECT = (
     Prediction,
     Evaluation,
     HeldOutImage,
+    TileScore,
 )
 
 
@@ -82,6 +84,8 @@ def project(platform, ana, tmp_path):
         )
         session.add(Evaluation(model_id=model.id, training_set_id=row.id, **user))
         session.add(HeldOutImage(training_set_id=row.id, known_as=image.id))
+        score = {"score": 0.5, "unsure_share": 0.1, "class_pixels": {}}
+        session.add(TileScore(tile_id=tile.id, job_id=job.id, project_id=project.id, model_id=model.id, **score))
 
     platform.database.write(add)
     return project
@@ -102,7 +106,7 @@ def throw(platform, actor, kind, table, *, days=-1.0):
 @pytest.mark.both_databases
 def test_a_project_goes_with_everything_in_it_and_its_jobs_stay(platform, ana, project):
     assert throw(platform, ana, "project", Project) == 1
-    assert [count(platform, table) for table in (*OF_A_PROJECT, Trash)] == [0] * 12
+    assert [count(platform, table) for table in (*OF_A_PROJECT, Trash)] == [0] * 13
     jobs = platform.database.read(lambda session: session.exec(select(Job)).all())
     assert [(job.kind, job.project_id) for job in jobs] == [("import", None), ("train", None)]
 
@@ -115,8 +119,8 @@ def test_what_still_has_its_time_stays(platform, ana, project):
 @pytest.mark.parametrize(
     ("kind", "table", "gone"),
     [
-        ("image", Image, (Image, Tile, Revision, Prediction)),
-        ("model", Model, (Model, Prediction, Evaluation)),
+        ("image", Image, (Image, Tile, Revision, Prediction, TileScore)),
+        ("model", Model, (Model, Prediction, Evaluation, TileScore)),
         ("run", Run, (Run, EpochMetric)),
         ("prediction", Prediction, (Prediction,)),
     ],

@@ -18,6 +18,7 @@ _MODULES = {
     "freeze": "axons.app.jobs.freeze",
     "evaluate": "axons.app.jobs.evaluate",
     "predict": "axons.app.jobs.predict",
+    "predict ranking": "axons.app.jobs.rank",
     "export": "axons.app.jobs.export",
     "export set": "axons.app.jobs.export_set",
     "export project": "axons.app.jobs.export_project",
@@ -38,6 +39,8 @@ def kind_name(job: Job) -> str:
     """The name under which the module of a job is found."""
     if job.kind == "import" and job.request.get("purpose") in ("annotations", "project"):
         return f"import {job.request['purpose']}"
+    if job.kind == "predict" and job.request.get("purpose") == "ranking":
+        return "predict ranking"
     if job.kind == "export" and job.request.get("format") == "project":
         return "export project"
     if job.kind == "export" and "training_set_id" in job.request:

@@ -24,7 +24,7 @@ from axons.serve.large import LargeRequest, join_blocks, predict_blocks
 from axons.serve.predictor import MAX_PIXELS_AT_ONCE, Predictor, load_predictor, segment
 from axons.train.driver import cluster_gpus
 
-_THREADS = 2
+THREADS = 2
 
 
 def prepare(platform: Platform, session: Session, job: Job) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def work(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     large = [image for image in usable if _seen_pixels(image) > MAX_PIXELS_AT_ONCE]
     done = len(images) - len(usable)
     rows = [json.dumps(image).encode() for image in small]
-    for answer in stream(rows, _predict_small, num_cpus=0 if share else _THREADS, num_gpus=share, on_gpu=share > 0):
+    for answer in stream(rows, _predict_small, num_cpus=0 if share else THREADS, num_gpus=share, on_gpu=share > 0):
         done += 1
         yield json.loads(answer)
         yield {"progress": done / len(images)}
@@ -131,7 +131,7 @@ def _seen_pixels(image: dict[str, Any]) -> float:
 def _predict_small(row: bytes, *, on_gpu: bool) -> Iterator[bytes]:
     task = json.loads(row)
     try:
-        predictor = _predictor(task["model"], on_gpu)
+        predictor = predictor_of(task["model"], on_gpu)
         found = segment(WorkingImage(local_file(task["working"])).read_all(), predictor, scale=task["scale"])
     except AxonsError as error:
         yield json.dumps({"prediction_id": task["prediction_id"], "refusal": str(error)}).encode()
@@ -151,7 +151,7 @@ def _predict_large(task: dict[str, Any], gpu_share: float) -> dict[str, Any]:
         model_uri=task["model"],
         target_uri=task["target"],
         scale=task["scale"],
-        threads=_THREADS,
+        threads=THREADS,
         gpu_share=gpu_share,
     )
     try:
@@ -178,7 +178,7 @@ def _release(session: Session, job: Job) -> None:
 
 
 @lru_cache(maxsize=2)
-def _predictor(model_uri: str, on_gpu: bool) -> Predictor:
+def predictor_of(model_uri: str, on_gpu: bool) -> Predictor:
     """One per worker process, kept from image to image."""
     device = torch.device("cuda" if on_gpu else "cpu")
-    return load_predictor(model_uri, device=device, threads=min(_THREADS, num_cores()))
+    return load_predictor(model_uri, device=device, threads=min(THREADS, num_cores()))

@@ -1,6 +1,6 @@
 """Tiles: pictures, labels, revisions, who works on them, what comes next."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel
@@ -10,10 +10,22 @@ from axons.app import pictures
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.rest.pictures import JPEG, PNG, IfNoneMatch, etag_of, is_known, picture
 from axons.app.rest.problems import documented
-from axons.app.services import annotations, tiles
+from axons.app.services import annotations, tiles, useful_tiles
 from axons.app.services.annotations import Labels, RevisionPublic, Saved, Seconds, Source
+from axons.app.services.jobs import JobPublic, public_jobs
 from axons.app.services.label_classes import classes_of
-from axons.app.services.tiles import LeasePublic, Next, Status, TileAssign, TileDetail, TileFilter, TilePublic
+from axons.app.services.tiles import (
+    LeasePublic,
+    Next,
+    Owner,
+    Status,
+    TileAssign,
+    TileDetail,
+    TileFilter,
+    TilePublic,
+    Wanted,
+)
+from axons.app.services.useful_tiles import RankCreate
 from axons.app.tables import Image, Tile
 from axons.app.texts import Identifier
 from axons.data.layers import unpack
@@ -115,9 +127,27 @@ def assign_tiles(platform: PlatformOf, actor: ActorOf, project_id: Id, form: Til
 
 
 @router.get("/projects/{project_id}/queue/next", operation_id="get_next_tile")
-def get_next_tile(platform: PlatformOf, actor: ActorOf, project_id: Id, after: _OptionalId = None) -> Next:
-    """The tile to label next, and why."""
-    return platform.database.read(lambda session: tiles.next_tile(session, actor, project_id, after=after))
+def get_next_tile(
+    platform: PlatformOf,
+    actor: ActorOf,
+    project_id: Id,
+    order: Literal["order", "useful"] = "order",
+    status: Annotated[Status | None, Query(description="By default all that are not done.")] = None,
+    owner: Annotated[Owner, Query(description="`mine`: given to you, or labelled by you.")] = "anybody",
+    after: _OptionalId = None,
+) -> Next:
+    """The tile to label next, and why: in order, or the one whose labels would teach a model most."""
+    choose = tiles.next_tile if order == "order" else useful_tiles.next_useful
+    wanted = Wanted(status=status, owner=owner)
+    return platform.database.read(lambda session: choose(session, actor, project_id, wanted, after=after))
+
+
+@router.post("/projects/{project_id}/tiles:rank", status_code=202, operation_id="rank_tiles")
+def rank_tiles(platform: PlatformOf, actor: ActorOf, project_id: Id, form: RankCreate) -> JobPublic:
+    """Let a model look at the tiles, as a job, to tell which are useful to label next; never at test images."""
+    return platform.database.write(
+        lambda session: public_jobs(session, [useful_tiles.start_ranking(session, actor, project_id, form)])[0]
+    )
 
 
 @router.get("/tiles/{tile_id}", operation_id="get_tile")

@@ -76,7 +76,7 @@ def pre_label(platform: Platform, actor: Actor, segment: Segment, tile_id: str, 
     if values is None:
         raise Conflict(f"model {model.name!r} knows none of the project's classes; choose another, or rename a class")
     scale, notices = scale_for(model, None, image.pixel_size_um)
-    window = tile_window(image, tile, min(_MAX_MARGIN, ceil(_MARGIN / min(1.0, scale))))
+    window = tile_window(image, tile, margin_for(scale))
     pixels = WorkingImage(local_file(platform.uri(image.working_key))).read(window)
     with seat(actor):
         found = segment(pixels, platform.uri(model.key), scale, of_whole=(image.mean, image.std))
@@ -90,6 +90,11 @@ def pre_label(platform: Platform, actor: Actor, segment: Segment, tile_id: str, 
         source=f"model:{model.id}",
         notices=[*notices, *found.notices, *told],
     )
+
+
+def margin_for(scale: float) -> int:
+    """How much around a tile the network sees, px of the image."""
+    return min(_MAX_MARGIN, ceil(_MARGIN / min(1.0, scale)))
 
 
 def suggestible_tile(session: Session, actor: Actor, tile_id: str) -> tuple[Tile, Image]:

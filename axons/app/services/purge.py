@@ -23,6 +23,7 @@ from axons.app.tables import (
     Revision,
     Run,
     Tile,
+    TileScore,
     Tiling,
     TrainingSet,
     Trash,
@@ -52,7 +53,9 @@ def _purge_prediction(session: Session, object_id: str) -> bool:
 
 def _purge_image(session: Session, object_id: str) -> bool:
     _delete(session, Prediction, col(Prediction.image_id) == object_id)
-    _delete(session, Revision, col(Revision.tile_id).in_(select(Tile.id).where(col(Tile.image_id) == object_id)))
+    tiles = select(Tile.id).where(col(Tile.image_id) == object_id)
+    _delete(session, TileScore, col(TileScore.tile_id).in_(tiles))
+    _delete(session, Revision, col(Revision.tile_id).in_(tiles))
     _delete(session, Tile, col(Tile.image_id) == object_id)
     _delete(session, Image, col(Image.id) == object_id)
     return True
@@ -61,6 +64,7 @@ def _purge_image(session: Session, object_id: str) -> bool:
 def _purge_model(session: Session, object_id: str) -> bool:
     _delete(session, Prediction, col(Prediction.model_id) == object_id)
     _delete(session, Evaluation, col(Evaluation.model_id) == object_id)
+    _delete(session, TileScore, col(TileScore.model_id) == object_id)
     _delete(session, Model, col(Model.id) == object_id)
     return True
 
@@ -98,6 +102,8 @@ def _purge_project(session: Session, object_id: str) -> bool:
     # Somebody else's evaluation or prediction may be of a model that was shared from here.
     _delete(session, Prediction, col(Prediction.model_id).in_(ids(Model)))
     _delete(session, Prediction, col(Prediction.image_id).in_(ids(Image)))
+    # So may be the ranking of tiles elsewhere.
+    _delete(session, TileScore, (col(TileScore.project_id) == object_id) | col(TileScore.model_id).in_(ids(Model)))
     of_set = col(Evaluation.training_set_id).in_(ids(TrainingSet))
     _delete(session, Evaluation, col(Evaluation.model_id).in_(ids(Model)) | of_set)
     _delete(session, Model, col(Model.project_id) == object_id)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, and_, bindparam, case, or_, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, or_, true, update
 from sqlmodel import Session, col, select
 
 from axons.app.policy import Actor, project_role_may
@@ -19,8 +19,12 @@ from axons.errors import Conflict, NotFound
 
 Status = Literal["unlabelled", "started", "done"]
 
+Owner = Literal["anybody", "mine"]
+
 LEASE_S = 90.0
 _MAX_ASSIGNED = 500
+_NONE_LEFT = "every tile is done, blank or open elsewhere"
+_NONE_FITS = "no tile that is not blank or open elsewhere fits what you have asked for"
 # Part of every step in the editor: putting such a question together takes longer than its answer.
 _TILE = (
     select(Tile, Image, Project)
@@ -105,6 +109,19 @@ class TileFilter:
     tiling_id: str | None = None
     is_blank: bool | None = None
     assigned_to: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which tiles the queue shall offer.
+
+    Args:
+        status: None is all that are not done.
+        owner: "mine" are those that were given to the person or that the person has labelled.
+    """
+
+    status: Status | None = None
+    owner: Owner = "anybody"
 
 
 def list_tiles(
@@ -243,34 +260,45 @@ def release_tiles(session: Session, project_id: str, user_id: str) -> None:
     session.exec(update(Tile).where(*is_theirs).values(assigned_to=None))
 
 
-def next_tile(session: Session, actor: Actor, project_id: str, *, after: str | None = None) -> Next:
+def next_tile(
+    session: Session, actor: Actor, project_id: str, wanted: Wanted = Wanted(), *, after: str | None = None
+) -> Next:
     """The tile to label next: mine first, then those begun, then in order; not those that others have open.
 
     Args:
         after: id of the tile that the person leaves: the search goes on behind it, then from the beginning.
     """
     project = get_project(session, actor, project_id, "annotate")
-    tiling = current_tiling(session, project.id)
+    found = first_in_order(session, actor, waiting(current_tiling(session, project.id), actor, wanted), after=after)
+    if found is None:
+        is_filtered = wanted != Wanted()
+        return Next(tile=None, reason=_NONE_FITS if is_filtered else _NONE_LEFT)
+    return Next(tile=TilePublic.of(found), reason=_why(found, actor))
+
+
+def first_in_order(
+    session: Session, actor: Actor, allowed: ColumnElement[bool], *, after: str | None = None
+) -> Tile | None:
+    """See `next_tile`; `allowed` is a condition on `Tile` rows joined with their `Image`."""
     leaving = session.get(Tile, after) if after is not None else None
     begun = and_(col(Tile.status) == "started", col(Tile.labelled_by) == actor.user_id)
     rank = case((col(Tile.assigned_to) == actor.user_id, 0), (begun, 1), else_=2)
     order: list[Any] = [rank, col(Image.name), col(Tile.image_id), col(Tile.row0), col(Tile.col0)]
     if leaving is not None and (image := session.get(Image, leaving.image_id)) is not None:
         order.insert(1, case((_lies_before(leaving, image), 1), else_=0))
-    waiting = _waiting(tiling, actor)
     if leaving is not None:
-        waiting = and_(waiting, col(Tile.id) != leaving.id)
-    asked = select(Tile).join(Image, col(Tile.image_id) == Image.id).where(waiting).order_by(*order)
-    found = session.exec(asked.limit(1)).first()
-    if found is None:
-        return Next(tile=None, reason="every tile is done, blank or open elsewhere")
-    return Next(tile=TilePublic.of(found), reason=_why(found, actor))
+        allowed = and_(allowed, col(Tile.id) != leaving.id)
+    asked = select(Tile).join(Image, col(Tile.image_id) == Image.id).where(allowed).order_by(*order)
+    return session.exec(asked.limit(1)).first()
 
 
-def _waiting(tiling: Tiling, actor: Actor) -> ColumnElement[bool]:
+def waiting(tiling: Tiling, actor: Actor, wanted: Wanted) -> ColumnElement[bool]:
+    """The condition on `Tile` rows, joined with their `Image`, that the actor may be offered."""
+    is_mine = or_(col(Tile.assigned_to) == actor.user_id, col(Tile.labelled_by) == actor.user_id)
     return and_(
         col(Tile.tiling_id) == tiling.id,
-        col(Tile.status) != "done",
+        col(Tile.status) != "done" if wanted.status is None else col(Tile.status) == wanted.status,
+        is_mine if wanted.owner == "mine" else true(),
         col(Tile.is_blank).is_(False),
         col(Image.deleted_at).is_(None),
         col(Image.is_excluded).is_(False),
@@ -293,6 +321,8 @@ def _lies_before(tile: Tile, image: Image) -> ColumnElement[bool]:
 def _why(tile: Tile, actor: Actor) -> str:
     if tile.assigned_to == actor.user_id:
         return "it is yours to label"
+    if tile.status == "done":
+        return "it is done, to be looked at again"
     if tile.status == "started":
         return "you have begun it" if tile.labelled_by == actor.user_id else "somebody has begun it"
     return "it has no labels yet"

@@ -42,6 +42,7 @@ from axons.app.tables.work import (
     Notification,
     Prediction,
     Run,
+    TileScore,
     TrainingSet,
     Trash,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "Run",
     "SignIn",
     "Tile",
+    "TileScore",
     "Tiling",
     "Token",
     "TrainingSet",

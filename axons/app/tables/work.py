@@ -193,6 +193,26 @@ class Prediction(SQLModel, table=True):
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class TileScore(SQLModel, table=True):
+    """How useful it is to label a tile, as a model sees it; made by a job, whose scores replace all earlier ones.
+
+    Args:
+        score: how little the model is sure of the 5 % of the pixels where it is least sure, 0 to 1.
+        unsure_share: of the pixels with a confidence below 60 %.
+        class_pixels: that the model sees, by class index of the project.
+    """
+
+    __tablename__ = "tile_score"
+
+    tile_id: str = Field(foreign_key="tile.id", primary_key=True)
+    job_id: str = Field(foreign_key="job.id", primary_key=True, index=True)
+    project_id: str = Field(foreign_key="project.id", index=True)
+    model_id: str = Field(foreign_key="model.id", index=True)
+    score: float
+    unsure_share: float
+    class_pixels: dict[str, int] = Field(sa_type=JSON)
+
+
 class Notification(SQLModel, table=True):
     """A line behind the bell: "run 7 is done"."""
 

@@ -791,4 +791,36 @@ def upgrade() -> None:
     with op.batch_alter_table("held_out_image", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_held_out_image_known_as"), ["known_as"], unique=False)
 
+    op.create_table(
+        "tile_score",
+        sa.Column("tile_id", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("model_id", sa.String(), nullable=False),
+        sa.Column("score", sa.Float(), nullable=False),
+        sa.Column("unsure_share", sa.Float(), nullable=False),
+        sa.Column("class_pixels", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["model_id"],
+            ["model.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"],
+            ["project.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["tile_id"],
+            ["tile.id"],
+        ),
+        sa.PrimaryKeyConstraint("tile_id", "job_id"),
+    )
+    with op.batch_alter_table("tile_score", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_tile_score_job_id"), ["job_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_tile_score_model_id"), ["model_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_tile_score_project_id"), ["project_id"], unique=False)
+
     # ### end Alembic commands ###
