@@ -83,6 +83,7 @@ export async function openPage(server, { answer = {}, drafts = createDrafts() } 
       giveBack(seconds) { page.seconds += seconds; },
     },
     onState: ({ name }) => { if (page.states.at(-1) !== name) page.states.push(name); },
+    onSaved: () => {},
     onMerged: (sentence) => page.merged.push(sentence),
     onConflict: asks("conflict"), onSignIn: asks("signIn"), onLocked: asks("locked"), onDraft: asks("draft"),
     onOtherPerson: asks("otherPerson"),

@@ -51,7 +51,7 @@ def test_a_step_is_saved_and_its_draft_removed(play):
     assert result.pop("text").startswith("Saved ")
     assert result == {
         "isSaved": True,
-        "states": ["unsaved", "saving", "saved"],
+        "states": ["saved", "unsaved", "saving", "saved"],
         "revision": 1,
         "isDirty": False,
         "drafts": [],
@@ -214,7 +214,7 @@ def test_a_save_goes_on_as_it_was_after_the_sign_in(play):
         const isSaved = await page.saver.saveNow();
         return [isSaved, page.states, page.asked.length, server.saves[0].saveId === server.saves[1].saveId];
     """)
-    assert result == [True, ["unsaved", "saving", "signed-out", "saving", "saved"], 1, True]
+    assert result == [True, ["saved", "unsaved", "saving", "signed-out", "saving", "saved"], 1, True]
 
 
 def test_who_does_not_sign_in_now_is_asked_again_when_saving(play_fast):
@@ -274,7 +274,7 @@ def test_a_tile_that_is_done_meanwhile_can_be_reopened(play):
         const isSaved = await page.saver.saveNow();
         return [isSaved, page.states, server.saves[0].saveId === server.saves[1].saveId, server.revisions.length];
     """)
-    assert result == [True, ["unsaved", "saving", "locked", "saving", "saved"], True, 1]
+    assert result == [True, ["saved", "unsaved", "saving", "locked", "saving", "saved"], True, 1]
 
 
 def test_on_a_tile_that_is_done_meanwhile_changes_can_be_discarded(play):
@@ -411,7 +411,8 @@ CRASH = """
     before.saver.saveNow();
     await until(() => before.saver.state.name === "offline");
     draw(before, 8, 0, 1);
-    await before.saver.close();
+    before.saver.close();
+    await pause(50);
 """
 
 
@@ -446,7 +447,8 @@ def test_a_draft_that_the_server_has_is_forgotten(play):
         draw(before, 0, 0, 1);
         before.saver.saveNow();
         await until(() => before.saver.state.name === "offline");
-        await before.saver.close();
+        before.saver.close();
+        await pause(50);
         const kept = (await before.drafts()).length;
         server.change((other) => other.paintOnce(square(20, 20), 2));
         const page = await openPage(server);

@@ -1,4 +1,4 @@
-// How long a person really works: the time between two signs of life counts, at most 10 s of it.
+/** How long a person really works: the time between two signs of life counts, at most 10 s of it. */
 
 const IDLE_MS = 10_000;
 const SIGNS = ["pointerdown", "pointermove", "keydown", "wheel"];

@@ -1,9 +1,9 @@
-// The REST API of the server: the only module that calls fetch.
+/** The REST API of the server: the only module that calls fetch. */
 
 const ROOT = "/api/v1";
 const LONGEST_ANSWER_MS = 60_000;
 
-/** The server refused: `detail` is its sentence for the person. */
+/** The server refused: `detail` is its sentence for the person, `retryAfter` are seconds. */
 export class ApiError extends Error {
   constructor(status, title, detail, retryAfter = null) {
     super(detail);
@@ -21,48 +21,27 @@ export class Offline extends Error {}
  * Ask the server; `path` begins behind /api/v1.
  * @returns {Promise<Response>} an answer that is a success; else ApiError, AuthRequired or Offline is thrown
  */
-export async function request(method, path, { json, body, headers = {}, keepalive = false, signal } = {}) {
-  const options = { method, headers: { ...headers }, body, keepalive, cache: "no-cache" };
-  options.signal = signal ?? AbortSignal.timeout(LONGEST_ANSWER_MS);
-  if (json !== undefined) options.body = JSON.stringify(json);
-  if (options.body !== undefined) options.headers["Content-Type"] ??= "application/json";
-  let response;
-  try {
-    response = await fetch(ROOT + path, options);
-  } catch (error) {
-    if (signal?.aborted) throw error;
+export async function request(method, path, { json, body = json && JSON.stringify(json), headers, keepalive } = {}) {
+  const options = { method, body, keepalive, cache: "no-cache", signal: AbortSignal.timeout(LONGEST_ANSWER_MS) };
+  options.headers = { ...(body && { "Content-Type": "application/json" }), ...headers };
+  const response = await fetch(ROOT + path, options).catch(() => {
     throw new Offline("the server does not answer");
-  }
+  });
   if (!response.ok) throw await problemOf(response);
   return response;
 }
 
-/** The JSON of an answer, null where there is none. */
-async function parsed(answer) {
-  const response = await answer;
-  try {
-    return response.status === 204 ? null : await response.json();
-  } catch {
-    throw new Offline("the answer was cut off");
-  }
-}
-
 export const getJson = (path) => parsed(request("GET", path));
 export const post = (path, json) => parsed(request("POST", path, { json }));
-export const put = (path, json, headers) => parsed(request("PUT", path, { json, headers }));
-export const remove = (path) => parsed(request("DELETE", path));
 
 export const getMe = () => getJson("/auth/me");
 export const logIn = (name, password) => post("/auth/login", { name, password });
 export const signInMethods = () => getJson("/auth/methods");
 
-export const getTile = (tileId) => getJson(`/tiles/${tileId}`);
 export const listRevisions = (tileId) => getJson(`/tiles/${tileId}/revisions`);
 export const markDone = (tileId) => post(`/tiles/${tileId}/done`);
-export const reopen = (tileId) => remove(`/tiles/${tileId}/done`);
-export const takeLease = (tileId, takesOver = false) => post(`/tiles/${tileId}/lease?takes_over=${takesOver}`);
-
-/** Say that the tile is closed here; also while the page goes away. */
+export const reopen = (tileId) => parsed(request("DELETE", `/tiles/${tileId}/done`));
+export const takeLease = (tileId, takesOver) => post(`/tiles/${tileId}/lease?takes_over=${takesOver}`);
 export const releaseLease = (tileId) => request("DELETE", `/tiles/${tileId}/lease`, { keepalive: true });
 
 /**
@@ -70,8 +49,8 @@ export const releaseLease = (tileId) => request("DELETE", `/tiles/${tileId}/leas
  * @returns {Promise<{revision: number, json: object}>}
  */
 export async function getAnnotation(tileId, number) {
-  const path = number === undefined ? `/tiles/${tileId}/annotation` : `/tiles/${tileId}/revisions/${number}`;
-  const response = await request("GET", path);
+  const path = number === undefined ? "annotation" : `revisions/${number}`;
+  const response = await request("GET", `/tiles/${tileId}/${path}`);
   const json = await parsed(response);
   // Some imported layers have no id. All pages must call them the same, or a merge would take them for two.
   json.layers.forEach((layer, i) => { layer.id ||= `unnamed-${i}`; });
@@ -91,11 +70,17 @@ export function restoreRevision(tileId, number, revision, saveId) {
   return parsed(request("POST", `/tiles/${tileId}/revisions/${number}/restore?save_id=${saveId}`, { headers }));
 }
 
+async function parsed(answer) {
+  const response = await answer;
+  return response.json().catch(() => {
+    throw new Offline("the answer was cut off");
+  });
+}
+
 async function problemOf(response) {
-  const problem = await response.json().catch(() => ({}));
-  const title = problem.title ?? "";
-  const detail = problem.detail ?? `the server answered ${response.status}`;
-  const retryAfter = Number(response.headers.get("Retry-After")) || null;
-  const asksToSignIn = response.status === 401 || title === "password-change-required";
-  return new (asksToSignIn ? AuthRequired : ApiError)(response.status, title, detail, retryAfter);
+  const { status, headers } = response;
+  const { title = "", detail = `the server answered ${status}` } = await response.json().catch(() => ({}));
+  const asksToSignIn = status === 401 || title === "password-change-required";
+  const retryAfter = Number(headers.get("Retry-After")) || null;
+  return new (asksToSignIn ? AuthRequired : ApiError)(status, title, detail, retryAfter);
 }

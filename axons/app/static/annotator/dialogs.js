@@ -1,4 +1,4 @@
-// Small dialogs. Names that people have chosen are text, never markup.
+/** Small dialogs. Names that people have chosen are text, never markup. */
 
 import { signInMethods } from "./api.js";
 import { newId } from "./values.js";
@@ -97,7 +97,7 @@ export function askLocked(detail) {
 export async function tellOtherPerson(person, user) {
   await ask({
     title: `${person.display_name || person.name} is signed in now`,
-    text: `The unsaved labels of ${user.display_name || user.name} stay in this browser and are offered at the next sign-in.`,
+    text: `What ${user.display_name || user.name} has not saved stays in this browser and is offered to them again.`,
     choices: [["reload", "Load the tile again"]],
   });
   location.reload();

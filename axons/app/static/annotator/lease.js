@@ -1,56 +1,53 @@
-// Telling others who has a tile open.
-
-import { Offline } from "./api.js";
+/** Telling others who has a tile open. */
 
 const RENEW_MS = 30_000;
 
 /**
  * The lease of one tile; nothing is asked before `take`.
- * @param onLease called with {is_mine, holder, until} as {isMine, holder, until} after each renewal
- * @param onError called with what the server refused; being offline is none of it
+ * @param onLease called with {isMine, holder, until} after each renewal
+ * @param onError called when one fails; the next comes all the same
  */
-export function createLease({ tileId, api, onLease, onError = () => {} }) {
+export function createLease({ tileId, api, onLease, onError }) {
   let timer = null;
-  let isHeld = false;
+  let isMine = false;
 
-  async function renew(takesOver = false) {
-    if (document.visibilityState === "hidden") return;
-    try {
-      const { is_mine: isMine, holder, until } = await api.takeLease(tileId, takesOver);
-      isHeld = isMine;
-      if (timer === null) release(); // closed while the answer was on its way
-      onLease({ isMine, holder, until: until === null ? null : new Date(until) });
-    } catch (error) {
-      if (!(error instanceof Offline)) onError(error);
-    }
+  async function renew(takesOver) {
+    const lease = await api.takeLease(tileId, takesOver);
+    isMine = lease.is_mine;
+    if (timer === null) release(); // closed while the answer was on its way
+    else onLease({ isMine, holder: lease.holder, until: lease.until && new Date(lease.until) });
+  }
+
+  function renewIfSeen() {
+    if (document.visibilityState === "visible") renew(false).catch(onError);
   }
 
   function release() {
-    if (isHeld) api.releaseLease(tileId).catch(() => {});
-    isHeld = false;
+    if (isMine) api.releaseLease(tileId).catch(() => {});
+    isMine = false;
   }
 
-  const renewNow = () => renew();
+  const listeners = [
+    [document, "visibilitychange", renewIfSeen],
+    [window, "pageshow", renewIfSeen],
+    [window, "pagehide", release],
+  ];
 
   return {
     /** Take the lease now and renew it every 30 s while the page is seen; `takesOver` takes it from its holder. */
     take(takesOver = false) {
       if (timer === null) {
-        timer = setInterval(renewNow, RENEW_MS);
-        document.addEventListener("visibilitychange", renewNow);
-        window.addEventListener("pageshow", renewNow);
-        window.addEventListener("pagehide", release);
+        timer = setInterval(renewIfSeen, RENEW_MS);
+        for (const [target, name, listener] of listeners) target.addEventListener(name, listener);
       }
-      return renew(takesOver);
+      return renew(takesOver).catch(onError);
     },
 
     /** Give it back and ask no more. */
     close() {
       clearInterval(timer);
       timer = null;
-      document.removeEventListener("visibilitychange", renewNow);
-      window.removeEventListener("pageshow", renewNow);
-      window.removeEventListener("pagehide", release);
+      for (const [target, name, listener] of listeners) target.removeEventListener(name, listener);
       release();
     },
   };
