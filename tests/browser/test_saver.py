@@ -566,3 +566,45 @@ def test_a_lease_is_renewed_until_it_is_given_back(play_fast):
         return [before, asked, told[0].isMine, told[0].until.getTime() > 0];
     """)
     assert result == [0, [True, False, False, "released"], True, True]
+
+
+def test_imported_layers_without_an_id_are_called_the_same_in_every_page(play):
+    ids = play("""
+        const api = await import("/static/annotator/api.js");
+        const json = JSON.stringify({ layers: [{ id: "" }, { id: "a" }, {}] });
+        window.fetch = async () => new Response(json, { headers: { ETag: 'W/"3"' } });
+        const { revision, json: { layers } } = await api.getAnnotation("t");
+        return [revision, layers.map(({ id }) => id)];
+    """)
+    assert ids == [3, ["unnamed-0", "a", "unnamed-2"]]
+
+
+def test_what_the_server_answers_is_told_apart(play):
+    kinds = play("""
+        const api = await import("/static/annotator/api.js");
+        const ask = async (answer) => {
+            window.fetch = async () => answer();
+            const error = await api.getJson("/").catch((caught) => caught);
+            return [error.constructor.name, error.status ?? null, error.retryAfter ?? null, error.message];
+        };
+        const problem = (status, title, headers) => () =>
+            new Response(JSON.stringify({ title, detail: "a sentence" }), { status, headers });
+        return [
+            await ask(problem(401, "sign-in-required")),
+            await ask(problem(403, "password-change-required")),
+            await ask(problem(403, "not-allowed")),
+            await ask(problem(503, "database-busy", { "Retry-After": "5" })),
+            await ask(() => new Response("<html>", { status: 502 })),
+            await ask(() => new Response('{"cut')),
+            await ask(() => { throw new TypeError("no network"); }),
+        ];
+    """)
+    assert kinds == [
+        ["AuthRequired", 401, None, "a sentence"],
+        ["AuthRequired", 403, None, "a sentence"],
+        ["ApiError", 403, None, "a sentence"],
+        ["ApiError", 503, 5, "a sentence"],
+        ["ApiError", 502, None, "the server answered 502"],
+        ["Offline", None, None, "the answer was cut off"],
+        ["Offline", None, None, "the server does not answer"],
+    ]

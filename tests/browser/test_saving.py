@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 from sqlmodel import select
 
 from axons.app.tables import ProjectMember, Revision, SignIn, Tile, now
@@ -176,6 +176,21 @@ def test_a_draft_is_offered_after_a_reload_and_gives_back_the_same_labels(site, 
     wait_until_ready(page)
     page.wait_for_timeout(300)
     assert page.get_by_role("dialog").count() == 0
+
+
+def test_what_was_drawn_survives_a_crash_of_the_page(site, ana, new_page, tile):
+    page = new_page(ana, allowed=FAILS)
+    open_tile(page, tile)
+    drag(page, (30, 30), (30, 90))
+    drawn = state(page)["crc32"]
+    page.wait_for_timeout(200)
+    with pytest.raises(Error, match="crash|closed"):
+        page.goto("chrome://crash")
+    page = page.context.new_page()
+    open_tile(page, tile)
+    page.get_by_role("button", name="Restore them").click()
+    wait_for_save(page)
+    assert site.annotation(ana, tile)["crc32"] == drawn
 
 
 def test_a_draft_can_be_discarded(site, ana, new_page, tile):
@@ -358,6 +373,22 @@ def test_who_is_signed_out_at_work_signs_in_in_place_and_loses_nothing(site, ana
     assert site.annotation(ana, tile)["crc32"] == state(page)["crc32"] == drawn
     ids = [re.search("save_id=([^&]+)", request.url)[1] for request in saves]
     assert len(ids) == 3 and ids[0] != ids[1] == ids[2]
+
+
+def test_who_has_signed_in_in_another_window_tries_again(site, ana, new_page, tile):
+    page = new_page(ana, allowed=FAILS)
+    open_tile(page, tile)
+    sign_out(site, ana)
+    drag(page, (60, 20), (60, 90))
+    dialog = page.get_by_role("dialog", name="Sign in again")
+    dialog.get_by_role("button", name="Not now").click()
+    drag(page, (90, 20), (90, 90))
+    expect(page.locator("#save")).to_have_text("Not saved – you are signed out")
+    page.locator("#save").click()
+    site.sign_in(page.context, ana)
+    dialog.get_by_role("button", name="Try again").click()
+    wait_for_save(page)
+    assert site.annotation(ana, tile)["crc32"] == state(page)["crc32"]
 
 
 def test_nothing_is_saved_in_the_name_of_somebody_else(site, ana, ben, new_page, shared_tile):
