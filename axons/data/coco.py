@@ -123,18 +123,25 @@ def _mask_layers(
         raise ValueError("the runs of a mask are not whole numbers")
     if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
         raise AnnotationRefused(f"a mask's runs do not add up to its {height * width} px; export the file again")
-    # Only the columns it meets: hundreds of small masks on a large image must not each cost the whole image.
-    edges = np.cumsum(runs)[: len(runs) // 2 * 2]
-    if not len(edges):
+    return _masked(np.cumsum(runs)[: len(runs) // 2 * 2].reshape(-1, 2), label, height, maker)
+
+
+def _masked(spans: np.ndarray, label: str, height: int, maker: LayerMaker) -> Sequence[MaskLayer]:
+    """The mask of (N, 2) starts and ends of what is inside, counted down the columns of an image of `height` px."""
+    starts, ends = spans[spans[:, 0] < spans[:, 1]].T
+    if not len(starts):
         return ()
-    col0, col1 = int(edges[0]) // height, -(-int(edges[-1]) // height)
-    lengths = np.diff(np.concatenate([[col0 * height], edges, [col1 * height]]))
-    maker.reserve((col1 - col0) * height)
-    inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(col1 - col0, height).T
-    rows = np.flatnonzero(inside.any(axis=1))
-    if not len(rows):
-        return ()
-    return [maker.mask(label, int(rows[0]), col0, inside[rows[0] : rows[-1] + 1])]
+    # Only the box that it meets: thousands of small masks on a large image must not each cost the whole image.
+    cols, last_cols, rows, last_rows = starts // height, (ends - 1) // height, starts % height, (ends - 1) % height
+    is_wrapped = (cols < last_cols).any()  # a run goes on at the top of the next column
+    top, bottom = (0, height) if is_wrapped else (int(rows.min()), int(last_rows.max()) + 1)
+    left, box = int(cols[0]), (bottom - top, int(last_cols[-1] - cols[0]) + 1)
+    maker.reserve(box[0] * box[1])
+    first = (cols - left) * box[0] + rows - top
+    edges = np.column_stack([first, first + ends - starts]).reshape(-1)
+    lengths = np.diff(np.concatenate([[0], edges, [box[0] * box[1]]]))
+    inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(box[1], box[0]).T
+    return [maker.mask(label, top, left, inside)]
 
 
 def _uncompressed(counts: str) -> np.ndarray:

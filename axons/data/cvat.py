@@ -91,8 +91,8 @@ def _images(path: Path, name: str) -> list[tuple[Attributes, list[tuple[str, Att
     parser.EndElementHandler = lambda _tag: open_tags.pop()
     parser.StartDoctypeDeclHandler = refuse
     try:
-        with path.open("rb") as file:
-            parser.ParseFile(file)
+        # All at once: fed in pieces, expat begins each long attribute again with every piece.
+        parser.Parse(path.read_bytes(), True)
     except (expat.ExpatError, LookupError, ValueError) as error:
         raise AnnotationRefused(f"{name!r} is not XML ({short(error)}); export it again") from error
     return found

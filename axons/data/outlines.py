@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from axons.data.layers import SUBPIXEL, UNLABELLED, Origin, PolygonLayer
 
-_MAX_VERTICES = 100_000  # of one polygon; what has more is cut into pieces
+_MAX_VERTICES = 5_000  # of one polygon; what has more is cut into pieces, so that a tile gets only what is near it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,6 +140,18 @@ def test_a_small_mask_on_a_large_image_costs_little(read):
     assert not (layer.values == SEE_THROUGH).any()
 
 
+def test_thousands_of_small_masks_fit_on_a_large_image(read):
+    mask = np.zeros((4000, 4000), bool)
+    found = []
+    for row in range(5, 4000, 100):
+        for col in range(5, 4000, 100):
+            mask[row : row + 10, col : col + 20] = True
+            edges = [c * 4000 + row + i for c in range(col, col + 20) for i in (0, 10)]
+            counts = np.diff([0, *edges, 16_000_000]).tolist()
+            found.append({"size": [4000, 4000], "counts": counts})
+    assert np.array_equal(plane_of(read, *found, height=4000, width=4000) == 1, mask)
+
+
 def test_an_endless_name_does_not_make_an_endless_sentence(read):
     whole = document([[0, 0, 4, 0, 4, 3]])
     whole["images"][0]["file_name"] = whole["categories"][0]["name"] = "x" * 1_000_000
