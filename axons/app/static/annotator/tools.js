@@ -9,6 +9,7 @@ import { SUBPIXEL, UNLABELLED } from "./values.js";
 
 const HANDLE_PX = 9; // how near on the screen a pointer has to come to a vertex or an edge
 const DRAG_PX = 4;
+const MAX_OUTLINES_PX = 2048; // sides of the picture of all outlines
 const FREEHAND_PX = 3; // on the screen, between vertices of a free-hand line
 const SIMPLIFY_PX = 1; // on the screen: what a free-hand line may leave its pointer
 
@@ -290,9 +291,31 @@ function selectTool(page) {
   let drag = null; // {layer, ring, vertex} or {layer, from}: what moves, and the layer as it was
   let ghost = null; // the layer as it would be
   let under = { key: "", depth: 0 };
+  let outlines = { key: "", layers: null, canvas: null };
 
   function polygons() {
     return page.document.layers.filter((layer) => layer.t === "poly" && !page.view.hidden.has(layer.value));
+  }
+
+  /** The outlines of all polygons, from a picture while only the view moves: to stroke a thousand takes too long. */
+  function drawOutlines(context, zoom) {
+    const { layers, height, width } = page.document;
+    const scale = context.getTransform().a;
+    const draw = (target) => { for (const layer of polygons()) drawOutline(target, zoom, layer, "rgba(255, 220, 60, 0.8)"); };
+    if (scale * Math.max(height, width) > MAX_OUTLINES_PX) { // then few of them are in sight
+      draw(context);
+      return;
+    }
+    const key = `${scale} ${[...page.view.hidden]}`;
+    if (outlines.layers !== layers || outlines.key !== key) {
+      const canvas = Object.assign(document.createElement("canvas"), { height: scale * height, width: scale * width });
+      const picture = canvas.getContext("2d");
+      picture.scale(scale, scale);
+      draw(picture);
+      outlines = { key, layers, canvas };
+    }
+    const { canvas } = outlines;
+    context.drawImage(canvas, 0, 0, canvas.width / scale, canvas.height / scale);
   }
 
   function within16() {
@@ -393,9 +416,8 @@ function selectTool(page) {
     draw(context, zoom, pointer) {
       const chosen = new Set(selected());
       const hovered = pointer && !drag ? hits(pointer)[0] : null;
-      for (const layer of polygons()) {
-        if (!chosen.has(layer)) drawOutline(context, zoom, layer, layer === hovered ? "#ffffff" : "rgba(255, 220, 60, 0.8)");
-      }
+      drawOutlines(context, zoom);
+      if (hovered && !chosen.has(hovered)) drawOutline(context, zoom, hovered, "#ffffff");
       for (const layer of chosen) {
         const seen = ghost && layer === drag?.layer ? ghost : layer;
         drawOutline(context, zoom, seen, "#ff3b3b");
