@@ -43,7 +43,7 @@ def test_a_step_is_saved_and_its_draft_removed(play):
         const isSaved = await page.saver.saveNow();
         await pause(50);
         return {
-            isSaved, states: page.states, revision: page.labels.revision, isDirty: page.labels.isDirty,
+            isSaved, states: page.states, revision: page.labels.revision,
             drafts: await page.drafts(), counts: countsOf(server.revisions[0]), text: page.saver.state.text,
             save: server.saves[0].isGzipped, source: server.revisions[0].source,
         };
@@ -53,7 +53,6 @@ def test_a_step_is_saved_and_its_draft_removed(play):
         "isSaved": True,
         "states": ["saved", "unsaved", "saving", "saved"],
         "revision": 1,
-        "isDirty": False,
         "drafts": [],
         "counts": {"1": 16, "255": 32 * 32 - 16},
         "save": True,
@@ -486,9 +485,9 @@ def test_other_tabs_show_what_one_has_saved(play):
         draw(one, 0, 0, 1);
         await one.saver.saveNow();
         await until(() => other.labels.revision === 1);
-        return [other.labels.toDocument().counts, other.labels.isDirty, server.saves.length];
+        return [other.labels.toDocument().counts, other.saver.state.name, server.saves.length];
     """)
-    assert result == [{"1": 16, "255": 1008}, False, 1]
+    assert result == [{"1": 16, "255": 1008}, "saved", 1]
 
 
 def test_without_indexeddb_everything_else_works(play):

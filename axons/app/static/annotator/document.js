@@ -23,7 +23,6 @@ export function createDocument({ height, width, by, onChange = () => {} }) {
   let open = null; // the step that is being made
   let revision = 0;
   let changeNumber = 0;
-  let savedChange = 0;
   let checksum = null;
   counts[UNLABELLED] = height * width;
 
@@ -159,7 +158,6 @@ export function createDocument({ height, width, by, onChange = () => {} }) {
     get layers() { return layers; },
     get revision() { return revision; },
     get changeNumber() { return changeNumber; },
-    get isDirty() { return changeNumber !== savedChange; },
     get isDrawing() { return open !== null; },
     get undoDepth() { return undoSteps.length; },
     get redoDepth() { return redoSteps.length; },
@@ -199,14 +197,12 @@ export function createDocument({ height, width, by, onChange = () => {} }) {
       count(whole, 1);
       revision = newRevision;
       changeNumber++;
-      savedChange = changeNumber;
       changed(whole);
     },
 
-    /** The server has what there was at `savedNumber`, as this revision. */
-    markSaved(newRevision, savedNumber = changeNumber) {
+    /** The server has saved what there was, as this revision. */
+    markSaved(newRevision) {
       revision = newRevision;
-      savedChange = savedNumber;
     },
   };
 }

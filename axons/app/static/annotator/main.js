@@ -173,9 +173,19 @@ function saverOf(id, labels, user) {
     onOtherPerson: dialogs.tellOtherPerson,
     onConflict: (model) => dialogs.askConflict(model, (value) => rgbOf(colourOf(value))),
     onSignIn: dialogs.askSignIn,
-    onLocked: dialogs.askLocked,
+    onLocked: askAboutDone,
     onDraft: dialogs.askDraft,
   });
+}
+
+/** Somebody has marked the tile done meanwhile. */
+async function askAboutDone(detail) {
+  const choice = await dialogs.askLocked(detail);
+  if (choice !== null) {
+    page.tile.status = choice === "discard" ? "done" : "started";
+    setReadOnly();
+  }
+  return choice;
 }
 
 /** What can wait until one may draw. */
@@ -709,7 +719,7 @@ function state() {
     ready: !isOpening, tile: current.id, rev: labels.revision, crc32: labels.crc32(), counts, status: page.tile.status,
     tool: page.toolName, class: page.settings.value, brush: page.settings.brush, mode: page.settings.mode,
     protect: [...page.settings.protect], selection: [...page.selection], layers: labels.layers.length,
-    zoom: view.zoom, offset: view.offset, undo: labels.undoDepth, redo: labels.redoDepth, dirty: labels.isDirty,
+    zoom: view.zoom, offset: view.offset, undo: labels.undoDepth, redo: labels.redoDepth, dirty: saver.state.name !== "saved",
     save: saver.state.name, lease: leaseState && { isMine: leaseState.isMine, holder: leaseState.holder },
     prelabel: proposal && { source: proposal.source, pixels: proposal.numPixels, isShown: proposal.isShown },
     hidden: [...view.hidden], isHidden: view.show.isHidden,

@@ -234,7 +234,7 @@ export function createSaver({
     base = serverHas(saved.revision, json, changeNumber);
     pending = null;
     failures = 0;
-    labels.markSaved(saved.revision, changeNumber);
+    labels.markSaved(saved.revision);
     announce(tileId, saved.revision, saved.status);
     onSaved(saved);
     keepDraft();
@@ -251,7 +251,6 @@ export function createSaver({
     unsavedSince = null;
     failures = 0;
     if (state.name !== "saved") {
-      labels.markSaved(base.revision, base.changeNumber);
       keepDraft();
       const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
       say("saved", "", `Saved ${time}`);
