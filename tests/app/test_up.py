@@ -1,5 +1,6 @@
 """`axons up` as a process: ready, closed to others, stopped by Ctrl-C, and going on after a kill."""
 
+import json
 import os
 import shlex
 import shutil
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import zipfile
 
 import httpx
 import psutil
@@ -16,11 +18,13 @@ import pytest
 from axons.app import local_ray
 from axons.app.tables import now
 from axons.app.up import _keys_to_warm
-from tests.app.images import add_project
+from axons.data.labeller import labeller_schema
+from tests.app.images import add_project, png
 from tests.app.installation import AXONS, command, environment, install
 from tests.app.networks import other_network
 from tests.app.test_works import add_model
 from tests.conftest import free_port
+from tests.drawing import draw_disks
 from tests.serve.models import make_model
 
 READY_S = 25
@@ -159,6 +163,27 @@ def test_a_port_that_is_taken_is_refused_with_what_to_do(up, tmp_path):
     )
     assert done.returncode == 1
     assert "choose another with --port" in done.stderr
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_labels_of_other_tools_come_and_go_by_the_command(up, tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "images/a.png").write_bytes(png(draw_disks(60, 80, channels=3).image))
+    point = {"label_type": "point", "label_class": "axon", "position": {"x": 20, "y": 30}}
+    (tmp_path / "labels/a__labels.json").write_text(json.dumps({"completed_tasks": [], "labels": [point]}))
+    (tmp_path / "schema.json").write_text(labeller_schema("nerve", [("axon", "#ff8000")]))
+    command(up, "project", "create", "nerve", "--classes", "background")
+    assert [row["name"] for row in command(up, "project", "add-classes", "nerve", str(tmp_path / "schema.json"))] == [
+        "axon"
+    ]
+    command(up, "images", "add", "nerve", str(tmp_path / "images"))
+    arguments = [str(tmp_path / "labels"), "--format", "labeller", "--fill-background"]
+    job = command(up, "annotations", "import", "nerve", *arguments)
+    assert job["reason"] == "labels of 1 tile imported"
+    command(up, "export", "nerve", "--format", "cvat", "-o", str(tmp_path / "nerve.zip"))
+    assert zipfile.ZipFile(tmp_path / "nerve.zip").namelist() == ["classes.json", "annotations.xml"]
+    command(up, "project", "delete", "nerve")
 
 
 @pytest.mark.usefixtures("signed_in")
