@@ -15,7 +15,7 @@ from axons.errors import AxonsError, JobFailed, RequestFailed, ServerUnavailable
 
 Json = dict[str, Any]
 Progress = Callable[[float, str], None]
-Purpose = Literal["images", "annotations", "project", "model", "prediction"]
+Purpose = Literal["images", "annotations", "project", "model", "prediction", "example"]
 
 FINAL_STATES = ("done", "failed", "cancelled")
 
@@ -270,6 +270,18 @@ class Client:
         about = {"params": {"save_id": str(uuid4())}, "headers": {"If-Match": f'"{base}"'}}
         saved: Json = self._send("PUT", path, json=dict(annotation), **about).json()
         return saved
+
+    def rank_tiles(self, project_id: str, model_id: str) -> Job:
+        """Begin to let a model look at the tiles; `queue/next` with `order=useful` offers where labels help most."""
+        job: Job = self.create(f"projects/{_quoted(project_id)}/tiles:rank", {"model_id": model_id})
+        return job
+
+    def add_example(self, project_id: str, picture: Path, caption: str, *, is_good: bool = True) -> Json:
+        """Show a picture to those who label, of how it is done, or how it is not."""
+        upload_id = self.upload(picture, purpose="example", project_id=project_id)
+        form = {"upload_id": upload_id, "caption": caption, "is_good": is_good}
+        made: Json = self.create(f"projects/{_quoted(project_id)}/examples", form)
+        return made
 
     def freeze(self, project_id: str, **form: Any) -> tuple[Json, Job]:
         """Begin to freeze a training set; the fields are those of the route."""

@@ -4,6 +4,7 @@ project.json              `ProjectDocument`, with the sha256 of every other memb
 images/N.tif              working image of `images[N]`, byte for byte
 labels/N.jsonl            one `ArchivedLabels` a line: the newest revision of each tile of `images[N]` that has one
 training-sets/N/...       manifest and shards of `training_sets[N]`, byte for byte
+examples/N.png            picture of `examples[N]`
 models/N/...              weights and validation crops of `models[N]`
 """
 
@@ -19,6 +20,7 @@ from axons.data.training_set import Split
 from axons.model.files import ModelCard
 
 VERSION: Literal[1] = 1
+MAX_EXAMPLES = 24
 DOCUMENT = "project.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
@@ -96,6 +98,13 @@ class ArchivedModel(Row):
     card: ModelCard
 
 
+class ArchivedExample(Row):
+    """A picture that shows how to label, or how not to."""
+
+    caption: Annotated[OneLine, StringConstraints(min_length=1, max_length=300)]
+    is_good: bool
+
+
 class ProjectDocument(Row):
     """`project.json`."""
 
@@ -110,6 +119,7 @@ class ProjectDocument(Row):
     images: list[ArchivedImage]
     training_sets: list[ArchivedSet]
     models: list[ArchivedModel]
+    examples: list[ArchivedExample] = Field(max_length=MAX_EXAMPLES)
     members: list[ArchivedMember] = []
 
     @model_validator(mode="after")
@@ -131,6 +141,11 @@ def image_member(number: int) -> str:
 def labels_member(number: int) -> str:
     """The labels of an image; there is none for an image without labels."""
     return f"labels/{number}.jsonl"
+
+
+def example_member(number: int) -> str:
+    """The picture of an example."""
+    return f"examples/{number}.png"
 
 
 def set_member(number: int, key: str) -> str:

@@ -57,6 +57,17 @@ def overlay(view: np.ndarray, mask: np.ndarray, colours: Sequence[str], *, opaci
     return (base + (paint - base) * strength).astype(np.uint8)
 
 
+def outlined(view: np.ndarray, mask: np.ndarray, colours: Sequence[str], *, opacity: float = 0.25) -> np.ndarray:
+    """As `overlay`, with every region bordered in its full colour."""
+    picture = overlay(view, mask, colours, opacity=opacity)
+    padded = np.pad(mask, 1, mode="edge")
+    inner = padded[1:-1, 1:-1]
+    beside = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    is_border = np.logical_or.reduce([inner != other for other in beside]) & (mask != 0) & (mask != IGNORE_INDEX)
+    picture[is_border] = colourise(mask[is_border], colours)
+    return picture
+
+
 def difference(view: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Where a prediction errs, over an (H, W, C) view: vermilion where it paints too much, blue where it misses.
 

@@ -19,6 +19,7 @@ from axons.app.tables import (
     Assignment,
     Classroom,
     Evaluation,
+    Example,
     HandIn,
     Invitation,
     Job,
@@ -42,13 +43,14 @@ from axons.app.tables import (
 from axons.data.layers import annotation_of, crc32, pack, to_json
 from tests.app.browser import ADDRESS
 from tests.app.conftest import add_user
-from tests.app.images import add_images, add_project
+from tests.app.images import add_images, add_project, png
 from tests.app.serving import the_app, with_scope
 from tests.serve.models import make_card
 
 ACTORS = ("anonymous", "owner", "classmate", "outsider", "teacher", "other teacher", "administrator")
 SECRET = "kept between us"  # in everything that only the owner's side may read
 TITLE = "the task of class 4b"
+EXAMPLE = "projects/example.png"
 PLANE = np.zeros((64, 64), np.uint8)
 LABELS = to_json(annotation_of(PLANE)) | {"crc32": crc32(PLANE)}
 
@@ -78,6 +80,7 @@ def make_world(folder: Path, database_url: str | None = None) -> World:
     classroom_id = platform.database.write(lambda session: _add_classes(session, people))
     project = add_project(platform, people["owner"], name=SECRET, classroom_id=classroom_id)
     (image,) = add_images(platform, people["owner"], project, folder)
+    platform.storage.write(EXAMPLE, png(PLANE))
     ids = platform.database.write(lambda session: _add_things(session, people, project, image.id))
     platform.database.close()
     return World(settings=settings, ids=ids, people=people)
@@ -176,6 +179,7 @@ def _add_things(session: Any, people: dict[str, Actor], project: Project, image_
     session.add(model)
     session.flush()
     prediction = Prediction(**of, **by, model_id=model.id, image_id=image_id, name=SECRET, key=f"models/{new_id()}")
+    example = Example(**of, **by, number=1, key=EXAMPLE, caption=SECRET, height=64, width=64)
     evaluation = Evaluation(model_id=model.id, training_set_id=training_set.id, **by)
     evaluating = Job(kind="evaluate", user_id=owner_id, **of, target_id=evaluation.id, request={"split": "test"})
     upload = Upload(
@@ -189,7 +193,7 @@ def _add_things(session: Any, people: dict[str, Actor], project: Project, image_
     )
     gone = TrainingSet(**of, **by, number=2, name=SECRET, key="training-sets/gone", deleted_at=now())
     assignment = Assignment(classroom_id=project.classroom_id, title=TITLE, created_by=teacher_id)
-    session.add_all([prediction, evaluation, evaluating, upload, gone, assignment])
+    session.add_all([prediction, example, evaluation, evaluating, upload, gone, assignment])
     session.flush()
     assignment.template_project_id = project.id
     trash = Trash(
@@ -224,6 +228,7 @@ def _add_things(session: Any, people: dict[str, Actor], project: Project, image_
         "model_id": model.id,
         "prediction_id": prediction.id,
         "evaluation_id": evaluation.id,
+        "example_id": example.id,
         "upload_id": upload.id,
         "trash_id": trash.id,
         "assignment_id": assignment.id,

@@ -10,6 +10,7 @@ from axons.app.tables import (
     Classroom,
     EpochMetric,
     Evaluation,
+    Example,
     HandIn,
     HeldOutImage,
     Image,
@@ -42,6 +43,7 @@ OF_A_PROJECT = (
     Evaluation,
     HeldOutImage,
     TileScore,
+    Example,
 )
 
 
@@ -84,6 +86,7 @@ def project(platform, ana, tmp_path):
         )
         session.add(Evaluation(model_id=model.id, training_set_id=row.id, **user))
         session.add(HeldOutImage(training_set_id=row.id, known_as=image.id))
+        session.add(Example(project_id=project.id, number=1, key="projects/e", caption="c", height=1, width=1, **user))
         score = {"score": 0.5, "unsure_share": 0.1, "class_pixels": {}}
         session.add(TileScore(tile_id=tile.id, job_id=job.id, project_id=project.id, model_id=model.id, **score))
 
@@ -106,7 +109,7 @@ def throw(platform, actor, kind, table, *, days=-1.0):
 @pytest.mark.both_databases
 def test_a_project_goes_with_everything_in_it_and_its_jobs_stay(platform, ana, project):
     assert throw(platform, ana, "project", Project) == 1
-    assert [count(platform, table) for table in (*OF_A_PROJECT, Trash)] == [0] * 13
+    assert [count(platform, table) for table in (*OF_A_PROJECT, Trash)] == [0] * 14
     jobs = platform.database.read(lambda session: session.exec(select(Job)).all())
     assert [(job.kind, job.project_id) for job in jobs] == [("import", None), ("train", None)]
 

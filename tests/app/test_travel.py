@@ -8,16 +8,29 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from sqlmodel import SQLModel, select
 
 from axons.app.database import Database
 from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.project_archive import DOCUMENT, image_member, labels_member, model_member, set_member
+from axons.app.project_archive import DOCUMENT, example_member, image_member, labels_member, model_member, set_member
 from axons.app.services.images import is_test
 from axons.app.settings import Settings
-from axons.app.tables import Audit, Image, Job, Model, Project, ProjectMember, Revision, Tile, TrainingSet, User
+from axons.app.tables import (
+    Audit,
+    Example,
+    Image,
+    Job,
+    Model,
+    Project,
+    ProjectMember,
+    Revision,
+    Tile,
+    TrainingSet,
+    User,
+)
 from axons.data.images import WorkingImage
 from axons.data.layers import annotation_of, pack, unpack
 from axons.data.storage import open_storage, sha256_of
@@ -61,6 +74,8 @@ def project(home, tmp_path_factory) -> Project:
     client.delete(f"/v1/projects/{project.id}/classes/3")
     client.delete(f"/v1/images/{images['e.png'].id}")
     freeze(home, client, project.id)
+    example = {"caption": "like this", "is_good": False, "tile_id": first.id}
+    assert client.post(f"/v1/projects/{project.id}/examples", json=example).status_code == 201
     make_model(home.uri("models/of-project"))
     card = load_card(home.uri("models/of-project"))
     row = Model(project_id=project.id, name="nerve", version=2, key="models/of-project", sha256=card.sha256)
@@ -154,6 +169,17 @@ def test_a_frozen_set_keeps_its_hash_on_the_way(home, project, packed, platform,
     assert (here.sha256, here.number, here.name, here.state) == (there.sha256, 1, "chosen", "ready")
     assert here.summary == there.summary
     assert load_training_set(platform.uri(here.key), sha256=there.sha256).sha256() == there.sha256
+
+
+def test_examples_arrive_with_their_pictures(home, project, packed, platform, client):
+    project_id = arrive(platform, client, packed)
+    [there], [here] = rows(home, Example, project.id), rows(platform, Example, project_id)
+    said = {"caption", "is_good", "number", "height", "width"}
+    assert here.model_dump(include=said) == there.model_dump(include=said)
+    assert here.key != there.key
+    pictures = [found.storage.read(row.key) for found, row in ((home, there), (platform, here))]
+    pixels = [np.asarray(Picture.open(io.BytesIO(data))) for data in pictures]
+    assert np.array_equal(*pixels)
 
 
 def test_test_images_are_known_as_such_where_they_arrive(home, project, packed, platform, client):
@@ -310,6 +336,7 @@ HOSTILE = {
     "a path": (lambda d: repacked(d, {"../x": b"1"}), "leads out of the archive"),
     "an archive inside": (lambda d: repacked(d, {"x": _zipped({"a": b"1"})}), "itself an archive"),
     "no image": (lambda d: repacked(d, {image_member(0): b"<svg/>"}), "'a.png'"),
+    "no picture": (lambda d: repacked(d, {example_member(0): b"<svg/>"}), "'examples/0.png'"),
     "another image": (lambda d: repacked(d, {image_member(0): body_of(d, image_member(1))}), "not true of its pixels"),
     "another size": (lambda d: repacked(d, document=_other_size), "not true of its pixels"),
     "another mean": (lambda d: repacked(d, document=_other_mean), "not true of its pixels"),

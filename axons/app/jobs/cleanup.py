@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from axons.app.jobs import queue
 from axons.app.platform import Platform
 from axons.app.services.purge import purge
-from axons.app.tables import HandIn, Image, Job, Model, Prediction, Run, TrainingSet, Upload, User, now
+from axons.app.tables import Example, HandIn, Image, Job, Model, Prediction, Run, TrainingSet, Upload, User, now
 from axons.data.storage import AREAS, Storage, expire_temporary, open_storage
 
 _KEYS: list[Any] = [
@@ -24,6 +24,7 @@ _KEYS: list[Any] = [
     Prediction.key,
     Upload.key,
     HandIn.report_key,
+    Example.key,
 ]
 _SWEPT = tuple(area for area in AREAS if area != "tmp")
 _MAX_TOLD = 50

@@ -14,20 +14,23 @@ from axons.app.platform import Platform
 from axons.app.project_archive import (
     DOCUMENT,
     ArchivedClass,
+    ArchivedExample,
     ArchivedImage,
     ArchivedLabels,
     ArchivedMember,
     ArchivedModel,
     ArchivedSet,
     ProjectDocument,
+    example_member,
     image_member,
     labels_member,
     model_member,
     set_member,
 )
+from axons.app.services.examples import examples_of
 from axons.app.services.label_classes import classes_of
 from axons.app.services.tilings import current_tiling
-from axons.app.tables import Image, Job, Model, Project, Revision, Tile, TrainingSet
+from axons.app.tables import Example, Image, Job, Model, Project, Revision, Tile, TrainingSet
 from axons.data.rows import Row
 from axons.data.storage import local_file, open_storage, sha256_of
 from axons.data.training_set import MANIFEST, load_training_set
@@ -38,7 +41,7 @@ _ROWS = 500  # at a time: labels are some KB each
 
 
 class ProjectWork(Row):
-    """All that the work needs; `working_uris`, `set_uris`, `model_uris` follow the lists of the document.
+    """All that the work needs; `working_uris`, `set_uris` and the like follow the lists of the document.
 
     Args:
         labels_uri: one `_ImageLabels` a line, image by image.
@@ -51,6 +54,7 @@ class ProjectWork(Row):
     working_uris: list[str]
     set_uris: list[str]
     model_uris: list[str]
+    example_uris: list[str]
     labels_uri: str
 
 
@@ -72,6 +76,7 @@ def prepare(platform: Platform, session: Session, job: Job) -> dict[str, Any]:
     ).all()
     of_project = (col(Model.project_id) == project.id, col(Model.deleted_at).is_(None))
     models = session.exec(select(Model).where(*of_project).order_by(col(Model.name), col(Model.version))).all()
+    examples = examples_of(session, project.id)
     labels_key = f"tmp/{job.id}/labels-{job.attempt}.jsonl"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "labels.jsonl")
@@ -80,10 +85,11 @@ def prepare(platform: Platform, session: Session, job: Job) -> dict[str, Any]:
     work = ProjectWork(
         storage_uri=platform.storage.uri,
         key=f"tmp/export-{job.id}-{job.attempt}/project.zip",
-        document=_document(session, project, images, sets, models),
+        document=_document(session, project, images, sets, models, examples),
         working_uris=[platform.uri(image.working_key) for image in images],
         set_uris=[platform.uri(row.key) for row in sets],
         model_uris=[platform.uri(row.key) for row in models],
+        example_uris=[platform.uri(row.key) for row in examples],
         labels_uri=platform.uri(labels_key),
     )
     return work.model_dump(mode="json")
@@ -123,6 +129,7 @@ def _document(
     images: Sequence[Image],
     sets: Sequence[TrainingSet],
     models: Sequence[Model],
+    examples: Sequence[Example],
 ) -> ProjectDocument:
     of_image = set(ArchivedImage.model_fields) - {"source_id"}
     return ProjectDocument(
@@ -135,6 +142,7 @@ def _document(
         images=[ArchivedImage(**row.model_dump(include=of_image), source_id=row.known_as) for row in images],
         training_sets=[ArchivedSet(**row.model_dump(include=set(ArchivedSet.model_fields))) for row in sets],
         models=[ArchivedModel(**row.model_dump(include=set(ArchivedModel.model_fields))) for row in models],
+        examples=[ArchivedExample(caption=row.caption, is_good=row.is_good) for row in examples],
     )
 
 
@@ -178,6 +186,8 @@ def _files(job: ProjectWork) -> Iterator[tuple[str, str]]:
     """Name and address of each stored object that goes along."""
     for number, uri in enumerate(job.working_uris):
         yield image_member(number), uri
+    for number, uri in enumerate(job.example_uris):
+        yield example_member(number), uri
     for number, (row, uri) in enumerate(zip(job.document.training_sets, job.set_uris, strict=True)):
         shards = load_training_set(uri, sha256=row.sha256).shards
         for key in (MANIFEST, *(shard.key for shard in shards)):

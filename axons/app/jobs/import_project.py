@@ -27,14 +27,17 @@ from axons.app.project_archive import (
     ArchivedLabels,
     ArchivedModel,
     ProjectDocument,
+    example_member,
     image_member,
     labels_member,
     model_member,
     set_member,
 )
 from axons.app.services.annotations import Labels, check_labels, read_labels
+from axons.app.services.examples import decoded_picture
 from axons.app.services.training_sets import TrainingSetCreate
 from axons.app.services.travel import (
+    ArrivedExample,
     ArrivedImage,
     ArrivedLabels,
     ArrivedModel,
@@ -45,6 +48,7 @@ from axons.app.services.travel import (
 from axons.app.services.uploads import release_uploads, room_of
 from axons.app.tables import Job, Upload
 from axons.data.archives import ArchiveLimits, unpack_archive
+from axons.data.decoding import Decoder
 from axons.data.importing import ImportedImage, Refusal, Tile, import_images
 from axons.data.importing import Upload as EngineUpload
 from axons.data.rows import Row
@@ -149,6 +153,7 @@ def _take_in(job: ProjectImportWork, folder: Path) -> Iterator[dict[str, Any]]:
     yield {"progress": 0.1}
     sets = [_take_set(job, archive, number) for number in range(len(archive.document.training_sets))]
     models = [_take_model(job, archive, number) for number in range(len(archive.document.models))]
+    examples = _take_examples(job, archive)
     yield {"progress": 0.2}
     rows = folder / "images.jsonl"
     with rows.open("wb") as file:
@@ -163,6 +168,7 @@ def _take_in(job: ProjectImportWork, folder: Path) -> Iterator[dict[str, Any]]:
         images_uri=f"{job.storage_uri}/{key}",
         training_sets=sets,
         models=models,
+        examples=examples,
     )
     yield {"arrived": arrived.model_dump(mode="json")}
 
@@ -282,6 +288,19 @@ def _checked_crops(archive: _Archive, row: ArchivedModel, number: int) -> Path:
     if shapes != {"crops": (4, (row.card.channels,))}:
         raise _refused(archive.name, f"has crops for model {row.name!r} that are none")
     return file
+
+
+def _take_examples(job: ProjectImportWork, archive: _Archive) -> list[ArrivedExample]:
+    """The pictures of the examples, each decoded and made anew."""
+    taken = []
+    with Decoder() as decoder:
+        for number, row in enumerate(archive.document.examples):
+            file = archive.member(example_member(number))
+            picture = decoded_picture(decoder, file, name=example_member(number))
+            key = f"projects/{job.project_id}/{example_member(number)}"
+            open_storage(job.storage_uri).write(key, picture.data)
+            taken.append(ArrivedExample(archived=row, key=key, height=picture.height, width=picture.width))
+    return taken
 
 
 def _take_images(job: ProjectImportWork, archive: _Archive) -> Iterator[ArrivedImage]:

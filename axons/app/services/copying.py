@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Table, insert
 from sqlmodel import Session, SQLModel, col, select
 
-from axons.app.tables import Image, LabelClass, Project, Revision, Tile, Tiling, new_id, now
+from axons.app.tables import Example, Image, LabelClass, Project, Revision, Tile, Tiling, new_id, now
 
 _ROWS = 500  # at a time: layers of labels are some KB each
 
@@ -14,13 +14,14 @@ Row = dict[str, Any]
 
 
 def copy_project(session: Session, template: Project, copy: Project) -> None:
-    """Fill a new project with the classes, images, tilings, tiles and newest labels of another.
+    """Fill a new project with the classes, examples, images, tilings, tiles and newest labels of another.
 
     The history of labels, training sets, runs and models stay behind. Nothing counts as stored twice.
     """
     session.add(copy)
     session.flush()
     _copy(session, LabelClass, _ids(session, LabelClass, template), lambda row: row | {"project_id": copy.id})
+    _copy(session, Example, _ids(session, Example, template), lambda row: row | {"project_id": copy.id})
     live = [col(Image.deleted_at).is_(None)]
     images = _copy(
         session,

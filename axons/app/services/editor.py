@@ -12,6 +12,7 @@ from axons.app.pictures import tile_window
 from axons.app.policy import Actor
 from axons.app.services import tiles
 from axons.app.services.access import get_project
+from axons.app.services.examples import ExamplePublic, examples_of
 from axons.app.services.images import is_test_image
 from axons.app.services.label_classes import classes_of
 from axons.app.services.pre_labels import project_values
@@ -107,6 +108,7 @@ class Editor(BaseModel):
     image: EditorImage
     user: EditorUser
     classes: list[ClassPublic]
+    examples: list[ExamplePublic]
     models: list[EditorModel]
     offers_pre_labels: bool
 
@@ -133,6 +135,7 @@ def open_editor(session: Session, actor: Actor, tile_id: str) -> Editor:
         image=EditorImage(**image.model_dump(include=set(EditorImage.model_fields)), is_test=for_test),
         user=_user(session, actor, project),
         classes=[class_public(row) for row in classes],
+        examples=[ExamplePublic.of(row) for row in examples_of(session, project.id)],
         models=[] if for_test else _models(session, project, classes),
         offers_pre_labels=not for_test,
     )

@@ -47,7 +47,7 @@ from axons.serve.segmenter import APPLICATION, RETRY_AFTER_S, ask_segmenter
 MASK_PNG, MASK_TIFF, WORKING = "mask.png", "mask.tif", "image.tif"
 
 _MAX_IMAGES = 500
-_MAX_BYTES_AT_ONCE = 64 << 20
+MAX_BYTES_AT_ONCE = 64 << 20
 _OVERLAY_SIDE = 4096
 _TIMEOUT_S = 60.0
 _AT_ONCE_EACH = 3  # as on AI4EOSC
@@ -143,7 +143,7 @@ def predict(
     """
     asked = platform.database.read(lambda session: _asked(session, actor, platform, model_id, form))
     check_free_space(platform.settings, 0)
-    if asked.upload is not None and asked.upload.num_bytes <= _MAX_BYTES_AT_ONCE:
+    if asked.upload is not None and asked.upload.num_bytes <= MAX_BYTES_AT_ONCE:
         key = new_key("projects")
         prediction = _draft_of_upload(platform, actor, asked, form, key)
         if prediction is not None:
@@ -203,7 +203,7 @@ def predict_file(
     """
     with tempfile.TemporaryDirectory() as folder:
         working = Path(folder, WORKING)
-        with _decoder() as decoder:
+        with borrowed_decoder() as decoder:
             facts = decoder.normalise(path, working, name=name)
         image = WorkingImage(working)
         used, notices = scale_for(model, scale, facts.pixel_size_um)
@@ -446,7 +446,7 @@ def _draft_of_upload(
     source = platform.storage.local_path(asked.upload.key)
     with tempfile.TemporaryDirectory() as folder:
         working = Path(folder, WORKING)
-        with _decoder() as decoder:
+        with borrowed_decoder() as decoder:
             facts = decoder.normalise(source, working, name=asked.upload.name)
         scale, notices = scale_for(asked.model, form.scale, facts.pixel_size_um)
         if not is_small(WorkingImage(working), scale, asked.max_pixels):
@@ -517,7 +517,7 @@ def _cell(text: str) -> str:
 
 
 @contextmanager
-def _decoder() -> Iterator[Decoder]:
+def borrowed_decoder() -> Iterator[Decoder]:
     """A confined child for this thread alone: each decodes one file at a time."""
     with _DECODING:
         try:

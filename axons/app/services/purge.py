@@ -10,6 +10,7 @@ from axons.app.tables import (
     Assignment,
     EpochMetric,
     Evaluation,
+    Example,
     HandIn,
     HeldOutImage,
     Image,
@@ -111,7 +112,7 @@ def _purge_project(session: Session, object_id: str) -> bool:
     _delete(session, Run, col(Run.project_id) == object_id)
     _delete(session, Revision, col(Revision.tile_id).in_(ids(Tile)))
     _delete(session, HeldOutImage, col(HeldOutImage.training_set_id).in_(ids(TrainingSet)))
-    for table in (TrainingSet, Tile, Tiling, Image, LabelClass, ProjectMember, Invitation, Upload):
+    for table in (TrainingSet, Tile, Tiling, Image, LabelClass, Example, ProjectMember, Invitation, Upload):
         columns: Any = table
         _delete(session, table, columns.project_id == object_id)
     session.exec(update(Job).where(col(Job.project_id) == object_id).values(project_id=None))

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.project_archive import ArchivedImage, ArchivedSet, ProjectDocument
+from axons.app.project_archive import ArchivedExample, ArchivedImage, ArchivedSet, ProjectDocument
 from axons.app.services import audit
 from axons.app.services.access import get_project
 from axons.app.services.imports import add_tiles
@@ -19,6 +19,7 @@ from axons.app.services.tiles import status_of
 from axons.app.services.training_sets import hold_out
 from axons.app.services.uploads import check_free_space, check_room, get_upload, use_uploads
 from axons.app.tables import (
+    Example,
     Image,
     Job,
     LabelClass,
@@ -98,6 +99,15 @@ class ArrivedModel(Row):
     card: ModelCard
 
 
+class ArrivedExample(Row):
+    """An example whose picture is in its new place."""
+
+    archived: ArchivedExample
+    key: str
+    height: int
+    width: int
+
+
 class ArrivedProject(Row):
     """A project whose objects are all in storage; `images_uri` holds one `ArrivedImage` a line."""
 
@@ -106,6 +116,7 @@ class ArrivedProject(Row):
     images_uri: str
     training_sets: list[ArrivedSet]
     models: list[ArrivedModel]
+    examples: list[ArrivedExample]
 
 
 def start_project_export(session: Session, actor: Actor, project_id: str) -> Job:
@@ -158,6 +169,7 @@ def accept_project(session: Session, job: Job, arrived: ArrivedProject) -> None:
     _add_classes(session, project, document)
     _add_training_sets(session, project, arrived.training_sets)
     _add_models(session, project, arrived.models)
+    _add_examples(session, project, arrived.examples)
     session.flush()
     for image in _images(arrived.images_uri):
         _add_image(session, project, tiling, image)
@@ -213,6 +225,12 @@ def _add_models(session: Session, project: Project, models: list[ArrivedModel]) 
                 created_by=project.owner_id,
             )
         )
+
+
+def _add_examples(session: Session, project: Project, examples: list[ArrivedExample]) -> None:
+    for number, row in enumerate(examples, start=1):
+        fields = row.archived.model_dump() | row.model_dump(exclude={"archived"})
+        session.add(Example(**fields, project_id=project.id, number=number, created_by=project.owner_id))
 
 
 def _add_image(session: Session, project: Project, tiling: Tiling, arrived: ArrivedImage) -> None:

@@ -22,9 +22,9 @@ from axons.app.texts import FileName
 from axons.data.storage import new_key
 from axons.errors import Conflict, InvalidRequest, LimitReached, NotFound, StorageFull, TooLarge
 
-Purpose = Literal["images", "annotations", "project", "model", "prediction"]
+Purpose = Literal["images", "annotations", "project", "model", "prediction", "example"]
 
-_OF_A_PROJECT = ("images", "annotations", "prediction")
+_OF_A_PROJECT = ("images", "annotations", "prediction", "example")
 _INCOMING = "incoming"
 
 

@@ -19,6 +19,7 @@ from axons.app.tables.people import (
     UserBase,
 )
 from axons.app.tables.projects import (
+    Example,
     Image,
     LabelClass,
     Project,
@@ -56,6 +57,7 @@ __all__ = [
     "Classroom",
     "EpochMetric",
     "Evaluation",
+    "Example",
     "HandIn",
     "HeldOutImage",
     "IdempotencyKey",

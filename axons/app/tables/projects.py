@@ -53,6 +53,26 @@ class LabelClass(SQLModel, table=True):
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class Example(SQLModel, table=True):
+    """A picture that shows people who label how it is done, or how it is not.
+
+    Args:
+        key: of the PNG in storage; copies of a project share it.
+        number: the place in the list.
+    """
+
+    id: str = Field(default_factory=new_id, primary_key=True)
+    project_id: str = Field(foreign_key="project.id", index=True)
+    number: int
+    key: str
+    caption: str = Field(max_length=300)
+    is_good: bool = True
+    height: int
+    width: int
+    created_by: str = Field(foreign_key="user.id")
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 class Image(SQLModel, table=True):
     """An imported image; the fields up to `notices` are those of `importing.ImportedImage`.
 
@@ -182,7 +202,7 @@ class Upload(SQLModel, table=True):
     """A file on its way in, part by part.
 
     Args:
-        purpose: images (an image or a ZIP of them), annotations, project or model.
+        purpose: what it is for, see `uploads.Purpose`.
         state: open, complete, used or expired.
         parts: number of each part that has arrived, and its size.
     """

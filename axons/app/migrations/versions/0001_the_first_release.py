@@ -823,4 +823,29 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_tile_score_model_id"), ["model_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_tile_score_project_id"), ["project_id"], unique=False)
 
+    op.create_table(
+        "example",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("caption", sa.String(300), nullable=False),
+        sa.Column("is_good", sa.Boolean(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["created_by"],
+            ["user.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id"],
+            ["project.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("example", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_example_project_id"), ["project_id"], unique=False)
+
     # ### end Alembic commands ###
