@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 
@@ -12,8 +13,11 @@ from axons.app.services import sign_in
 from axons.app.tables import Job, now
 from axons.client import Client
 from axons.errors import AxonsError, JobFailed, RequestFailed, ServerUnavailable
+from tests.app.images import add_project, png
 from tests.app.serving import the_app
+from tests.app.test_works import add_model
 from tests.conftest import free_port
+from tests.serve.models import make_model
 
 
 @pytest.fixture
@@ -207,3 +211,15 @@ def test_a_download_that_breaks_off_leaves_no_file(url, token, tmp_path):
     with pytest.raises(RequestFailed, match="there is no model"):
         Client(url, token, transport=httpx.MockTransport(broken)).download("models/x/download", tmp_path / "x.zip")
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+def test_a_model_is_asked_which_tiles_are_useful_and_people_are_shown_how_to_label(client, platform, ana, tmp_path):
+    project = add_project(platform, ana)
+    make_model(platform.uri("models/random"))
+    model = add_model(platform, ana, project, "models/random")
+    assert client.rank_tiles(project.id, model.id)["kind"] == "predict"
+    picture = tmp_path / "shown.png"
+    picture.write_bytes(png(np.zeros((9, 7), np.uint8)))
+    made = client.add_example(project.id, picture, "not like this", is_good=False)
+    assert client.get(f"projects/{project.id}/examples") == [made]
+    assert (made["caption"], made["is_good"], made["height"], made["width"]) == ("not like this", False, 9, 7)
