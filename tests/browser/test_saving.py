@@ -467,6 +467,7 @@ def test_nothing_is_lost_when_the_application_is_killed_while_somebody_draws(
     assert state(page)["undo"] == 24
 
 
+@pytest.mark.slow
 def test_the_page_goes_on_when_the_application_starts_again(site, ana, process, process_page):
     project = site.project(ana, classes=["background", "ring"], tile=64)
     first, second = site.tiles(site.image(ana, project, np.zeros((64, 128, 3), np.uint8)))
