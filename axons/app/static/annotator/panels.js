@@ -147,7 +147,7 @@ export function placeOnMap(page) {
 }
 
 /** Instructions of the project and pictures that show what is meant. */
-export function drawHelp({ project, examples = [] }) {
+export function drawHelp({ project, examples }) {
   byId("help").hidden = !project.instructions && !examples.length;
   byId("instructions").textContent = project.instructions;
   byId("examples").replaceChildren(...examples.map((row) => {
