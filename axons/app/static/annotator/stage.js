@@ -25,7 +25,7 @@ export function createStage(page) {
   function see(event) {
     pointer = pointerOf(event);
     page.pointerMoved(pointer);
-    view.ask();
+    view.askAbove();
   }
 
   function down(event) {
@@ -56,7 +56,7 @@ export function createStage(page) {
     }
     dragging = { id, tool };
     tool.down(pointer);
-    view.ask();
+    view.askAbove();
   }
 
   function move(event) {
@@ -96,7 +96,7 @@ export function createStage(page) {
     if (!ended) return;
     if (isCancelled) ended.tool.cancel();
     else ended.tool.up(pointer);
-    view.ask();
+    view.askAbove();
   }
 
   function wheel(event) {
@@ -136,7 +136,7 @@ export function createStage(page) {
     if (dragging || panning) return;
     pointer = null;
     page.pointerMoved(null);
-    view.ask();
+    view.askAbove();
   });
   frame.addEventListener("wheel", wheel, { passive: false });
   frame.addEventListener("contextmenu", (event) => event.preventDefault());
@@ -163,7 +163,7 @@ export function createStage(page) {
       pointer = { row, col, alt: false, shift: false, clicks: 1, client: view.toScreen(row, col) };
       dragging?.tool.move(pointer);
       page.pointerMoved(pointer);
-      view.ask();
+      view.askAbove();
     },
 
     /** Press and let go at the keyboard's pointer; with `holds` press, or let go. */

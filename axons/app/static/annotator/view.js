@@ -28,6 +28,7 @@ export function createView(frame) {
   let shown = null; // the picture with brightness and contrast
   let dirty = null; // rect of labels to paint anew
   let dirtySince = 0;
+  let isStale = true; // more than the dirty labels has changed below the pointer
   let isWaiting = false;
   let hint = null; // {canvas, rect} of what the tool would paint
   let drawTool = () => {};
@@ -50,6 +51,12 @@ export function createView(frame) {
   }
 
   function ask() {
+    isStale = true;
+    askAbove();
+  }
+
+  /** Only the pointer, the hint of a tool or dirty labels are drawn anew: a small part of what `ask` costs. */
+  function askAbove() {
     if (isWaiting) return;
     isWaiting = true;
     requestAnimationFrame(() => {
@@ -59,20 +66,30 @@ export function createView(frame) {
   }
 
   function draw() {
-    if (dirty && plane) {
-      paintOverlay(dirty);
+    const changedRect = plane && dirty;
+    if (changedRect) {
+      paintOverlay(changedRect);
       dirty = null;
       times.push(performance.now() - dirtySince);
       if (times.length > 500) times.shift();
     }
-    drawBelow();
+    if (isStale) drawBelow();
+    else if (changedRect) drawBelow(changedRect);
+    isStale = false;
     drawAbove();
   }
 
-  function drawBelow() {
+  /** All of it, or only what shows a rect of the tile. */
+  function drawBelow(rect = null) {
     const paint = below.getContext("2d");
+    paint.save();
+    if (rect) clip(paint, rect);
     clear(paint, below);
-    if (!pictures) return;
+    if (pictures) drawPictures(paint);
+    paint.restore();
+  }
+
+  function drawPictures(paint) {
     place(paint);
     paint.imageSmoothingEnabled = at.zoom * size.ratio < 1;
     const { window: around, surroundings, proposal } = pictures;
@@ -106,6 +123,16 @@ export function createView(frame) {
     paint.imageSmoothingEnabled = false;
     if (hint) paint.drawImage(hint.canvas, hint.rect.col0, hint.rect.row0);
     drawTool(paint, at.zoom);
+  }
+
+  /** To whole pixels of the screen, and as far as smoothing and outlines look around. */
+  function clip(paint, { row0, col0, row1, col1 }) {
+    const [x0, y0] = [at.x + (col0 - 2) * at.zoom, at.y + (row0 - 2) * at.zoom].map((place) => Math.floor(size.ratio * place));
+    const [x1, y1] = [at.x + (col1 + 2) * at.zoom, at.y + (row1 + 2) * at.zoom].map((place) => Math.ceil(size.ratio * place));
+    paint.setTransform(1, 0, 0, 1, 0, 0);
+    paint.beginPath();
+    paint.rect(x0, y0, x1 - x0, y1 - y0);
+    paint.clip();
   }
 
   function clear(paint, canvas) {
@@ -174,7 +201,7 @@ export function createView(frame) {
       ? { row0: Math.min(dirty.row0, rect.row0), col0: Math.min(dirty.col0, rect.col0),
           row1: Math.max(dirty.row1, rect.row1), col1: Math.max(dirty.col1, rect.col1) }
       : { ...rect };
-    ask();
+    askAbove();
   }
 
   /** Brightness and contrast of the view only; labels, wand and training never see them. */
@@ -203,6 +230,7 @@ export function createView(frame) {
     get offset() { return [at.y, at.x]; },
     get overlayColours() { return palette; },
     ask,
+    askAbove,
     fit,
     labelsChanged,
     adjust,
@@ -263,7 +291,7 @@ export function createView(frame) {
         canvas.getContext("2d").putImageData(data, 0, 0);
         hint = { canvas, rect };
       }
-      ask();
+      askAbove();
     },
 
     setToolDrawing(drawing) {
