@@ -102,7 +102,7 @@ export function showClasses(page) {
 
 export function share(pixels, all) {
   const percent = (100 * pixels) / all;
-  return pixels === 0 ? "–" : percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(1)} %`;
+  return pixels === 0 ? "–" : percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(percent < 10 ? 1 : 0)} %`;
 }
 
 /** The layers, the topmost first. */
