@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import and_, bindparam, select
 from sqlmodel import Session, col
 
 from axons.app.pictures import tile_window
 from axons.app.policy import Actor
-from axons.app.services import tiles
+from axons.app.services import tile_order, tiles
 from axons.app.services.access import get_project
 from axons.app.services.examples import ExamplePublic, examples_of
 from axons.app.services.images import is_test_image
@@ -18,27 +18,11 @@ from axons.app.services.label_classes import classes_of
 from axons.app.services.pre_labels import project_values
 from axons.app.services.projects import ClassPublic, class_public
 from axons.app.services.tiles import TileDetail
-from axons.app.tables import Image, LabelClass, Model, Project, Revision, Tile, User
+from axons.app.tables import LabelClass, Model, Project, Revision, Tile, User
 from axons.data.label_files import PlacedLabels, mosaic
 from axons.data.tiles import Window
 from axons.errors import NotAllowed, NotFound
 
-# The order of the queue.
-_ORDER = (col(Image.name), col(Tile.image_id), col(Tile.row0), col(Tile.col0))
-_PLACES = (
-    select(
-        col(Tile.id),
-        func.row_number().over(order_by=_ORDER).label("number"),
-        func.count().over().label("num_tiles"),
-        func.lag(Tile.id).over(order_by=_ORDER).label("previous_id"),
-        func.lead(Tile.id).over(order_by=_ORDER).label("next_id"),
-    )
-    .join(Image, col(Image.id) == col(Tile.image_id))
-    .where(col(Tile.tiling_id) == bindparam("tiling_id"), col(Image.deleted_at).is_(None))
-    .subquery()
-)
-_PLACE = select(_PLACES).where(_PLACES.c.id == bindparam("tile_id"))
-_NUMBERED = select(_PLACES).where(_PLACES.c.number == bindparam("number"))
 _MODELS = (
     select(
         col(Model.id), col(Model.name), col(Model.version), col(Model.is_promoted), col(Model.mean_iou),
@@ -121,8 +105,7 @@ def open_editor(session: Session, actor: Actor, tile_id: str) -> Editor:
     """
     tile, image = tiles.get_tile(session, actor, tile_id)
     project = session.get_one(Project, tile.project_id)
-    connection = session.connection()
-    place = connection.execute(_PLACE, {"tiling_id": tile.tiling_id, "tile_id": tile.id}).one()
+    place = tile_order.place_of(session, tile, image)
     for_test = is_test_image(session, image)
     classes = classes_of(session, project.id)
     return Editor(
@@ -148,10 +131,10 @@ def tile_numbered(session: Session, actor: Actor, tile_id: str, number: int) -> 
         NotFound: there are not so many.
     """
     tile, _image = tiles.get_tile(session, actor, tile_id)
-    found = session.connection().execute(_NUMBERED, {"tiling_id": tile.tiling_id, "number": number}).first()
+    found = tile_order.tile_numbered(session, tile.tiling_id, number)
     if found is None:
         raise NotFound(f"there is no tile number {number}; look at how many there are")
-    return session.get_one(Tile, found.id)
+    return found
 
 
 def _user(session: Session, actor: Actor, project: Project) -> EditorUser:

@@ -12,6 +12,7 @@ from axons.app.policy import Actor, project_role_may
 from axons.app.services import audit
 from axons.app.services.access import get_project, project_role
 from axons.app.services.paging import page_of
+from axons.app.services.tile_order import ORDER, lies_before
 from axons.app.services.tilings import current_tiling
 from axons.app.tables import Image, Project, Tile, Tiling, User, now
 from axons.app.texts import Identifier
@@ -283,9 +284,9 @@ def first_in_order(
     leaving = session.get(Tile, after) if after is not None else None
     begun = and_(col(Tile.status) == "started", col(Tile.labelled_by) == actor.user_id)
     rank = case((col(Tile.assigned_to) == actor.user_id, 0), (begun, 1), else_=2)
-    order: list[Any] = [rank, col(Image.name), col(Tile.image_id), col(Tile.row0), col(Tile.col0)]
+    order: list[Any] = [rank, *ORDER]
     if leaving is not None and (image := session.get(Image, leaving.image_id)) is not None:
-        order.insert(1, case((_lies_before(leaving, image), 1), else_=0))
+        order.insert(1, case((lies_before(leaving, image), 1), else_=0))
     if leaving is not None:
         allowed = and_(allowed, col(Tile.id) != leaving.id)
     asked = select(Tile).join(Image, col(Tile.image_id) == Image.id).where(allowed).order_by(*order)
@@ -304,17 +305,6 @@ def waiting(tiling: Tiling, actor: Actor, wanted: Wanted) -> ColumnElement[bool]
         col(Image.is_excluded).is_(False),
         or_(col(Tile.assigned_to).is_(None), col(Tile.assigned_to) == actor.user_id),
         or_(col(Tile.leased_until).is_(None), col(Tile.leased_until) < now(), col(Tile.leased_by) == actor.user_id),
-    )
-
-
-def _lies_before(tile: Tile, image: Image) -> ColumnElement[bool]:
-    """Whether a row comes before this tile in the order of names and windows."""
-    same_image = col(Tile.image_id) == image.id
-    return or_(
-        col(Image.name) < image.name,
-        and_(col(Image.name) == image.name, col(Tile.image_id) < image.id),
-        and_(same_image, col(Tile.row0) < tile.row0),
-        and_(same_image, col(Tile.row0) == tile.row0, col(Tile.col0) < tile.col0),
     )
 
 
