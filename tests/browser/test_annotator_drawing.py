@@ -224,16 +224,27 @@ def test_200_steps_are_undone_and_redone(annotator):
         ends = corner + rng.uniform(size=(2, 2)) * (far - corner)
         mouse.move(*ends[0])
         mouse.down()
-        mouse.move(*ends[1], steps=2)
+        mouse.move(*ends[1])
         mouse.up()
     end = annotator.state()
-    annotator.keys(*["Control+z"] * 200)
+    press_often(annotator, "z", 200)
     undone = annotator.state()
-    annotator.keys(*["Control+Shift+z"] * 200)
+    press_often(annotator, "y", 200)
     redone = annotator.state()
     assert (end["undo"], undone["undo"], undone["redo"], redone["undo"]) == (200, 0, 200, 200)
     assert (undone["crc32"], redone["crc32"]) == (start, end["crc32"])
     assert start != end["crc32"]
+
+
+def press_often(annotator, key, times):
+    """With Ctrl; one by one through Playwright this takes a minute."""
+    annotator.page.evaluate(
+        """([key, times]) => {
+            const pressed = new KeyboardEvent("keydown", { key, ctrlKey: true, bubbles: true });
+            for (let i = 0; i < times; i++) document.body.dispatchEvent(pressed);
+        }""",
+        [key, times],
+    )
 
 
 def test_a_click_is_one_step_and_a_new_stroke_forgets_what_was_undone(annotator):
