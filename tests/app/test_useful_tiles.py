@@ -14,6 +14,8 @@ from tests.app.test_tiles import following, label
 from tests.app.test_works import add_model
 from tests.serve.models import make_model, make_predictor
 
+pytestmark = pytest.mark.both_databases
+
 NOT_RANKED = "no model has looked at the tiles yet, so this is the next in order"
 
 
