@@ -33,6 +33,7 @@ ROWS = {  # name: module, in the order of the stages
     "nodes": "nodes",
     "up": "start_up",
     "tile": "tile_answer",
+    "annotator": "annotator",
     "upload": "upload",
     "serve": "serve",
     "class": "class_load",

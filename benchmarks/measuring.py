@@ -55,14 +55,18 @@ def rate(
     return _ratio(what, ours, peer, unit, ours / peer if ratio is None else ratio, at_least)
 
 
-def at_most(what: str, ours: float, limit: float, *, unit: str) -> Figure:
-    """A figure that must stay at or below a limit."""
-    return Figure(what=what, ours=ours, unit=unit, target=f"≤ {limit:g} {unit}", reached=ours <= limit)
+def at_most(what: str, ours: float, limit: float, *, unit: str, peer: float | None = None) -> Figure:
+    """A figure that must stay at or below a limit, whatever the peer's is."""
+    ratio = peer / ours if peer and peer > 0 and ours > 0 else None
+    target = f"≤ {limit:g} {unit}".rstrip()
+    return Figure(what=what, ours=ours, peer=peer, unit=unit, ratio=ratio, target=target, reached=ours <= limit)
 
 
-def at_least(what: str, ours: float, limit: float, *, unit: str) -> Figure:
-    """A figure that must reach a limit."""
-    return Figure(what=what, ours=ours, unit=unit, target=f"≥ {limit:g} {unit}", reached=ours >= limit)
+def at_least(what: str, ours: float, limit: float, *, unit: str, peer: float | None = None) -> Figure:
+    """A figure that must reach a limit, whatever the peer's is."""
+    ratio = ours / peer if peer and peer > 0 else None
+    target = f"≥ {limit:g} {unit}".rstrip()
+    return Figure(what=what, ours=ours, peer=peer, unit=unit, ratio=ratio, target=target, reached=ours >= limit)
 
 
 def alternate(rounds: int, **methods: Callable[[], object]) -> dict[str, list[float]]:
