@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from axons.app.tables import Image, Project
+from axons.app.services.jobs import end_job
+from axons.app.tables import Image, Job, Project
 from axons.data.pixel_forest import fill_by_forest
 from axons.serve.predictor import Segmentation
 from tests.app.test_works import add_model
@@ -192,3 +193,12 @@ def test_the_wand_takes_more_the_further_it_is_drawn(site, new_page, ana):
     assert sizes == sorted(set(sizes))
     assert all(np.all(larger[smaller]) for smaller, larger in pairwise(regions))
     assert sizes[0] % 128 == 0  # whole columns: rows are all the same
+
+
+def test_a_model_is_asked_to_look_at_all_tiles_and_the_page_says_when_it_has(site, ana, annotator):
+    annotator.page.get_by_role("button", name="Let it look at all tiles").click()
+    said = annotator.page.locator("#suggestions-said")
+    expect(said).to_contain_text("Looking at all tiles: queued")
+    (job,) = (row for row in site.rest(ana).get("jobs").json()["items"] if row["kind"] == "predict")
+    site.platform.database.write(lambda session: end_job(session, session.get_one(Job, job["id"]), "done", ""))
+    expect(said).to_contain_text("Choose “most useful first” as queue.")

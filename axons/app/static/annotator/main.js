@@ -23,6 +23,7 @@ import { createView, rgbOf } from "./view.js";
 const MARGIN = 64; // px of surroundings on each side
 const MAX_BRUSH = 100;
 const LIMITS_MS = 150;
+const POLL_MS = 2000;
 const { byId } = panels;
 
 const held = { isSpace: false };
@@ -307,6 +308,7 @@ function drawSuggestions() {
   if ([...select.options].some((option) => option.value === chosen)) select.value = chosen;
   select.disabled = !editor.offers_pre_labels;
   document.querySelector("[data-action=propose]").disabled = !editor.offers_pre_labels || current.isProposing;
+  document.querySelector("[data-action=rankTiles]").hidden = !editor.models.length || select.value === "forest";
   byId("proposal").hidden = !proposal;
   if (!editor.offers_pre_labels) {
     byId("suggestions-said").textContent = "This image tests the models: nothing is suggested here, so that the test stays honest.";
@@ -405,6 +407,19 @@ async function propose() {
       drawSuggestions();
     }
   }
+}
+
+/** Let a model find the tiles of which it is unsure, for the queue. */
+async function rankTiles() {
+  const { editor } = current;
+  const said = byId("suggestions-said");
+  let job = await api.post(`/projects/${editor.project.id}/tiles:rank`, { model_id: byId("proposer").value });
+  while (!["done", "failed", "cancelled"].includes(job.state)) {
+    said.textContent = `Looking at all tiles: ${job.state}, ${Math.round(100 * job.progress)} %.`;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    job = await api.getJson(`/jobs/${job.id}`);
+  }
+  said.textContent = job.state === "done" ? "Choose “most useful first” as queue." : `Looking at all tiles ${job.state}: ${job.reason}.`;
 }
 
 function withProposal(act) {
@@ -611,6 +626,7 @@ const whileEditable = {
     else say("Nothing is unlabelled.");
   },
   propose,
+  rankTiles,
   acceptPart: () => withProposal((proposal) => {
     const pointer = stage.pointer;
     return pointer ? proposal.acceptPart(Math.floor(pointer.row), Math.floor(pointer.col)) : false;
@@ -680,6 +696,7 @@ function listen() {
     byId("threshold-value").value = `${value} %`;
     current?.proposal?.setThreshold(Math.round(2.55 * value));
   });
+  onInput("proposer", () => drawSuggestions());
   onInput("keeps-labels", ({ checked }) => current?.proposal?.setKeepsLabels(checked));
   byId("new-class").addEventListener("submit", (event) => {
     event.preventDefault();
