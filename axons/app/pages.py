@@ -54,13 +54,13 @@ def send_screens_script() -> Response:
 
 
 @front.get("/annotate/{tile_id}")
-def show_annotator(tile_id: Id) -> Response:
+async def show_annotator(tile_id: Id) -> Response:
     """Where a tile is labelled; the page itself asks REST who may."""
     return Response(_annotator().page, media_type="text/html; charset=utf-8")
 
 
 @front.get("/static/{version}/annotator/{name}")
-def send_annotator_file(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+async def send_annotator_file(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
     """A file of the annotator; its address changes with what is in any of them, so browsers may keep it."""
     found = _annotator()
     if version != found.version or name not in found.files:
@@ -90,7 +90,7 @@ def _annotator() -> _Annotator:
     modules = "\n".join(
         f'<link rel="modulepreload" href="/static/{version}/annotator/{name}">'
         for name in sorted(contents)
-        if name.endswith(".js")
+        if name.endswith(".js") and not name.startswith("superpixel")  # a worker's, when they are asked for
     )
     return _Annotator(
         version=version,
