@@ -29,7 +29,8 @@ demo: $(VENV)/.ready
 	$(BIN)/axons demo --out $(OUT)
 
 test: $(VENV)/.ready chromium
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder tests/browser  # not beside trainings
 
 chromium: $(VENV)/.ready
 	@$(BIN)/python -m tests.browser.chromium

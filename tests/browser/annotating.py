@@ -41,7 +41,7 @@ class Annotator:
         state: State = self.frame.evaluate("window.axons?.state() ?? { ready: false }")
         return state
 
-    def wait(self, is_reached: Callable[[State], bool], *, timeout_s: float = 20) -> State:
+    def wait(self, is_reached: Callable[[State], bool], *, timeout_s: float = 60) -> State:
         """The first state of which this is true. (The page forbids `eval`, which Playwright's own waiting needs.)"""
         deadline = time.monotonic() + timeout_s
         while not is_reached(state := self.state()):
@@ -95,7 +95,7 @@ def wait_until_ready(page: Page) -> None:
     wait_for(page, lambda shown: shown["ready"])
 
 
-def wait_for(page: Page, is_so: Callable[[dict[str, Any]], Any], *, timeout_s: float = 10) -> None:
+def wait_for(page: Page, is_so: Callable[[dict[str, Any]], Any], *, timeout_s: float = 60) -> None:
     """Until `is_so` of the page's state. Playwright's own waiting evaluates text, which our pages do not allow."""
     end = time.monotonic() + timeout_s
     while not is_so(shown := page.evaluate("window.axons?.state() ?? {ready: false}")):

@@ -61,7 +61,7 @@ class Pages:
             viewport={"width": viewport[0], "height": viewport[1]},
             **options,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)  # a busy machine is not a wrong answer
         self._contexts.append(context)
         self.allowed += allowed
         context.route(self._is_foreign, self._refuse)

@@ -152,7 +152,7 @@ def test_superpixels_are_painted_whole(site, new_page, ana):
     labels = np.array(
         annotator.page.evaluate(
             """async () => {
-                const { superpixels } = await import(document.querySelector("link[href$='/superpixels.js']").href);
+                const { superpixels } = await import(new URL("superpixels.js", document.querySelector("script").src));
                 const answer = await fetch(`/api/v1/tiles/${axons.state().tile}/image`);
                 const canvas = new OffscreenCanvas(512, 512);
                 const context = canvas.getContext("2d");

@@ -127,8 +127,9 @@ export function createView(frame) {
 
   /** To whole pixels of the screen, and as far as smoothing and outlines look around. */
   function clip(paint, { row0, col0, row1, col1 }) {
-    const [x0, y0] = [at.x + (col0 - 2) * at.zoom, at.y + (row0 - 2) * at.zoom].map((place) => Math.floor(size.ratio * place));
-    const [x1, y1] = [at.x + (col1 + 2) * at.zoom, at.y + (row1 + 2) * at.zoom].map((place) => Math.ceil(size.ratio * place));
+    const around = Math.max(2, Math.ceil(3 / at.zoom));
+    const [x0, y0] = [at.x + (col0 - around) * at.zoom, at.y + (row0 - around) * at.zoom].map((place) => Math.floor(size.ratio * place));
+    const [x1, y1] = [at.x + (col1 + around) * at.zoom, at.y + (row1 + around) * at.zoom].map((place) => Math.ceil(size.ratio * place));
     paint.setTransform(1, 0, 0, 1, 0, 0);
     paint.beginPath();
     paint.rect(x0, y0, x1 - x0, y1 - y0);
