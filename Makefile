@@ -37,7 +37,7 @@ chromium: $(VENV)/.ready
 
 faults: $(VENV)/.ready chromium
 ifdef FAST
-	$(BIN)/python -m pytest -m slow tests -k "(not five_kills or 0) and not machine_of_its_own and not api_fuzz"
+	$(BIN)/python -m pytest -m slow tests -k "(not five_kills or 0) and not machine_of_its_own and not machine_is_full and not api_fuzz"
 else
 	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/app tests/test_demo.py tests/data/test_hostile_images.py \
 	  tests/data/test_decoding.py tests/data/test_archives.py tests/model/test_files.py --faults-report docs/faults.md
