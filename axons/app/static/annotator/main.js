@@ -38,7 +38,7 @@ const segments = createSegments(() => page.rgba() && { rgba: page.rgba(), height
 /** What the tools, the stage and the panels share. */
 const page = {
   view,
-  settings: { value: 1, previous: 0, brush: 10, protect: new Set(), mode: "new", tolerance: 16, wandRadius: Infinity, segment: 16 },
+  settings: { value: 1, previous: 0, brush: 10, protect: new Set(), mode: "new", tolerance: 16, segment: 16 },
   selection: new Set(),
   classes: [],
   document: null,

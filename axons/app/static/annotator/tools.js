@@ -16,7 +16,7 @@ const SIMPLIFY_PX = 1; // on the screen: what a free-hand line may leave its poi
 /**
  * Tools by name. A pointer is {row, col, alt, shift, client} in image pixels, fractions kept.
  * @param {object} page {document, view, settings, selection, user, rgba, segments, say, changed}: `document` is the
- *   tile's at the moment, `settings` {value, brush, protect, mode, tolerance, wandRadius, ...}
+ *   tile's at the moment, `settings` {value, brush, protect, mode, tolerance, segment, ...}
  */
 export function createTools(page) {
   return {
@@ -457,7 +457,7 @@ function wandTool(page) {
     const { document, settings, rgba } = page;
     const away = Math.hypot(pointer.client[0] - start.client[0], pointer.client[1] - start.client[1]);
     tolerance = Math.min(255, Math.round(settings.tolerance + away / 2));
-    region = wand(rgba(), document.height, document.width, ...start.pixel, tolerance, settings.wandRadius);
+    region = wand(rgba(), document.height, document.width, ...start.pixel, tolerance);
     page.hint(region);
   }
 
