@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +157,9 @@ class ThreadCluster:
         self.states = {}
 
     def _play(self, submission_id: str, run_uri: str) -> None:
-        try:
+        with suppress(Exception):  # as where a driver dies; the folder of a test that is over is gone, too
             self.train(run_uri)
-        finally:
-            self.states[submission_id] = "ended"
+        self.states[submission_id] = "ended"
 
 
 def settle(dispatcher: Dispatcher, is_settled: Callable[[], bool], *, timeout_s: float = 60) -> None:

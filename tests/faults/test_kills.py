@@ -52,7 +52,7 @@ def train_through(
     for strike in kills:
         wait_until(
             lambda a=attempt, s=starts: _is_running(run, a, s),
-            timeout_s=120,
+            timeout_s=300,
             what=f"attempt {attempt}, start {starts} runs",
         )
         time.sleep(rng.uniform(0.0, 1.5))
@@ -63,7 +63,7 @@ def train_through(
         else:
             starts += 1
     started += descendants(driver)
-    driver.wait(timeout=240)
+    driver.wait(timeout=600)
     for process in started:  # what a killed driver has left behind
         kill(process)
     return run.status()
@@ -95,7 +95,7 @@ def _check(run: RunFolder, status: Status, undisturbed: RunFolder) -> None:
     assert run.evaluation()["splits"]["test"]["mean_iou"] == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.slow
 def test_worker_driver_and_all_of_ray_are_killed_and_the_run_ends_complete(tmp_path, undisturbed):
     run = make_run(tmp_path, **SETTINGS)
@@ -104,7 +104,7 @@ def test_worker_driver_and_all_of_ray_are_killed_and_the_run_ends_complete(tmp_p
     assert status.attempt == 3
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_run_on_s3_is_killed_and_resumed(tmp_path, s3_uri, undisturbed):
     run = make_run(tmp_path, uri=s3_uri, **SETTINGS)
     status = train_through(run, [kill_ray], tmp_path / "log", random.Random(2))
