@@ -17,6 +17,14 @@ router = APIRouter(include_in_schema=False)
 front = APIRouter(include_in_schema=False)
 
 _STATIC = files("axons.app") / "static"
+_PARTS = ("annotator", "screens")
+_MEDIA_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+    "svg": "image/svg+xml",
+}
 
 
 def _static(name: str, media_type: str) -> Response:
@@ -47,24 +55,18 @@ def show_login() -> Response:
     return _static("login.html", "text/html; charset=utf-8")
 
 
-@front.get("/static/screens.js")
-def send_screens_script() -> Response:
-    """Our own elements on the screens."""
-    return _static("screens.js", "text/javascript; charset=utf-8")
-
-
 @front.get("/annotate/{tile_id}")
 async def show_annotator(tile_id: Id) -> Response:
     """Where a tile is labelled; the page itself asks REST who may."""
-    return Response(_annotator().page, media_type="text/html; charset=utf-8")
+    return Response(_annotator(), media_type="text/html; charset=utf-8")
 
 
-@front.get("/static/{version}/annotator/{name}")
-async def send_annotator_file(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
-    """A file of the annotator; its address changes with what is in any of them, so browsers may keep it."""
-    found = _annotator()
-    if version != found.version or name not in found.files:
-        raise NotFound(f"there is no file {name!r} of the annotator; load the page again")
+@front.get("/static/{version}/{part}/{name}")
+async def send_file(version: str, part: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+    """A file of the annotator or of the screens; its address changes with any of them, so browsers may keep it."""
+    found = bundle(part) if part in _PARTS else None
+    if found is None or version != found.version or name not in found.files:
+        raise NotFound(f"there is no file {name!r} of {part!r}; load the page again")
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     content, media_type = found.files[name]
     if "gzip" in accept_encoding:
@@ -73,31 +75,34 @@ async def send_annotator_file(version: str, name: str, accept_encoding: Annotate
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Annotator:
-    """The annotator's page and its other files, gzipped, with their media types; `version` says what is in them."""
+class Bundle:
+    """The files of a folder of `static`, gzipped, with their media types; `version` says what is in them."""
 
     version: str
-    page: str
     files: dict[str, tuple[bytes, str]]
 
 
 @cache
-def _annotator() -> _Annotator:
-    contents = {file.name: file.read_bytes() for file in (_STATIC / "annotator").iterdir()}
-    page = contents.pop("index.html").decode()
+def bundle(part: str) -> Bundle:
+    """What a folder of `static` holds."""
+    contents = {file.name: file.read_bytes() for file in (_STATIC / part).iterdir() if file.is_file()}
     version = hashlib.sha256(b"".join(contents[name] for name in sorted(contents))).hexdigest()[:16]
+    files = {name: (gzip.compress(content), _media_type(name)) for name, content in contents.items()}
+    return Bundle(version=version, files=files)
+
+
+@cache
+def _annotator() -> str:
+    found = bundle("annotator")
     # All modules at once: found one by one in each other they take as many round trips as they are deep.
     modules = "\n".join(
-        f'<link rel="modulepreload" href="/static/{version}/annotator/{name}">'
-        for name in sorted(contents)
+        f'<link rel="modulepreload" href="/static/{found.version}/annotator/{name}">'
+        for name in sorted(found.files)
         if name.endswith(".js") and not name.startswith("superpixel")  # a worker's, when they are asked for
     )
-    return _Annotator(
-        version=version,
-        page=page.replace("<!-- modules -->", modules).replace("{{version}}", version),
-        files={name: (gzip.compress(content), _media_type(name)) for name, content in contents.items()},
-    )
+    page = (_STATIC / "annotator" / "index.html").read_text()
+    return page.replace("<!-- modules -->", modules).replace("{{version}}", found.version)
 
 
 def _media_type(name: str) -> str:
-    return "text/css; charset=utf-8" if name.endswith(".css") else "text/javascript; charset=utf-8"
+    return _MEDIA_TYPES[name.rpartition(".")[2]]

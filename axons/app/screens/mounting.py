@@ -10,25 +10,18 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from axons.app.rest.problems import problem
+from axons.app.screens.pages import SCREENS, head
 
 # One waiting event of each kind at a time would let one person hold up a class; a full queue refuses, it does not grow.
 _EVENTS_AT_ONCE = 32
 _MAX_QUEUE = 1000
 
 # Script files and what they show; no uploads, no files, no proxy, no state of other people's pages.
-_NEEDED = re.compile(r"/|/annotate|/(assets|static)/[^?]+|/theme\.css|/config|/gradio_api/(info|startup-events|app_id)")
+_NEEDED = re.compile(
+    rf"/|{'|'.join(SCREENS)}|/(assets|static)/[^?]+|/theme\.css|/config|/gradio_api/(info|startup-events|app_id)"
+)
 
-_CSS = """
-.gradio-container { padding: 0 !important; }
-axons-frame { display: flex; flex-direction: column; }
-axons-frame iframe { border: 0; flex: 1; width: 100%; }
-axons-frame a, axons-home a { text-decoration: underline; }
-axons-home { display: block; margin: 0 auto; max-width: 70rem; padding: 1rem; }
-axons-home ul { display: flex; flex-wrap: wrap; gap: .8rem; list-style: none; padding: 0; }
-axons-home img { display: block; height: 96px; image-rendering: pixelated; object-fit: contain; width: 96px; }
-"""
-# Gradio drops `type="module"`, so the script calls for the module.
-_HEAD = '<script>import("/static/screens.js")</script>'
+_CSS = ".gradio-container, .gradio-container > main { max-width: none !important; padding: 0 !important; }"
 
 
 def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
@@ -55,7 +48,7 @@ def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
             mcp_server=False,
             theme=gr.themes.Soft(text_size=gr.themes.sizes.text_lg),
             css=_CSS,
-            head=_HEAD,
+            head=head(),
         )
     # Only `launch()` sets it, and without it whoever is signed in could have any file of the server copied to where it
     # is sent from: see tests/app/test_screens.py.

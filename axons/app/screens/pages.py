@@ -1,19 +1,39 @@
-"""What is on each screen. Gradio gives the frame; `static/screens.js` fills it from REST, so no event runs here."""
+"""What screens there are: Gradio gives the page, the element `axons-screen` fills it from REST; no event runs here."""
 
 import gradio as gr
-from gradio.components import Navbar
+
+from axons.app.pages import bundle
+
+# Path and title; the path's name is that of the module in `static/screens`.
+SCREENS = {
+    "/images": "Images",
+    "/annotate": "Annotate",
+    "/dataset": "Training set",
+    "/train": "Train",
+    "/results": "Results",
+    "/models": "Models",
+    "/predict": "Predict",
+    "/class": "My class",
+    "/admin": "Administration",
+    "/account": "Account",
+}
 
 
 def build_screens() -> gr.Blocks:
-    """The pages `/` (projects and their tiles) and `/annotate?tile=…` (the annotator in a frame)."""
+    """The pages `/` (my projects) and `SCREENS`; what each shows depends on its address's query alone."""
     with gr.Blocks(title="Axons", analytics_enabled=False, fill_width=True) as screens:
-        _page("axons-home")
-    with screens.route("Annotate", "/annotate", show_in_navbar=False):
-        _page("axons-frame")
+        _fill("home")
+    for path, title in SCREENS.items():
+        with screens.route(title, path, show_in_navbar=False):
+            _fill(path.removeprefix("/"))
     return screens
 
 
-def _page(element: str) -> None:
-    Navbar(main_page_name="Projects")
+def head() -> str:
+    """What goes into each page's head. Gradio drops `type="module"`, so the script calls for the module."""
+    return f'<script>import("/static/{bundle("screens").version}/screens/shell.js")</script>'
+
+
+def _fill(name: str) -> None:
     # Not `gr.HTML`: it compiles its text to a script in the browser, which the gate's headers forbid.
-    gr.Markdown(f"<{element}></{element}>", sanitize_html=False)
+    gr.Markdown(f'<axons-screen name="{name}"></axons-screen>', sanitize_html=False)
