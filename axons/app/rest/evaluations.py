@@ -1,14 +1,22 @@
 """Evaluations over REST."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import Field
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
+from axons.app.rest.downloads import bytes_answer, file_of
 from axons.app.services import evaluations
 from axons.app.services.evaluations import EvaluationCreate, EvaluationPublic
+from axons.app.services.worst_tiles import WorstTilePublic
 from axons.app.texts import Identifier
 
 router = APIRouter(prefix="/evaluations", tags=["evaluations"])
+
+PictureName = Annotated[str, Field(pattern=r"^evaluation/[A-Za-z0-9_-]{1,80}\.png$")]
 
 
 @router.post("", operation_id="create_evaluation", status_code=202)
@@ -40,3 +48,23 @@ def list_evaluations(
 def get_evaluation(platform: PlatformOf, actor: ActorOf, evaluation_id: Id) -> EvaluationPublic:
     """One evaluation with its scores."""
     return platform.database.read(lambda session: evaluations.get_evaluation(session, actor, evaluation_id))
+
+
+@router.get("/{evaluation_id}/worst-tiles", operation_id="list_worst_tiles_of_evaluation")
+def list_worst_tiles_of_evaluation(platform: PlatformOf, actor: ActorOf, evaluation_id: Id) -> list[WorstTilePublic]:
+    """Where the model errs most, as tiles to correct; never of the test."""
+    return platform.database.read(lambda session: evaluations.worst_tiles(session, actor, evaluation_id))
+
+
+@router.get(
+    "/{evaluation_id}/picture",
+    operation_id="get_evaluation_picture",
+    response_class=Response,
+    responses=file_of("image/png"),
+)
+def get_evaluation_picture(
+    platform: PlatformOf, actor: ActorOf, evaluation_id: Id, name: Annotated[PictureName, Query()]
+) -> Response:
+    """A picture of a worst tile, PNG: truth, prediction or difference, as `scores` names them."""
+    key = platform.database.read(lambda session: evaluations.pictures_key(session, actor, evaluation_id))
+    return bytes_answer(platform.storage.read(f"{key}/{name}"), "image/png")

@@ -15,6 +15,7 @@ from axons.app.rest.downloads import bytes_answer, file_of, zip_answer
 from axons.app.rest.problems import documented
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate, RunPublic
+from axons.app.services.worst_tiles import WorstTilePublic
 from axons.app.tables import Job, Run
 from axons.app.texts import Identifier
 from axons.data.storage import Storage
@@ -121,6 +122,12 @@ def get_run_sample(platform: PlatformOf, actor: ActorOf, run_id: Id, name: Annot
     """A picture of the run, PNG."""
     run, _ = _run(platform, actor, run_id)
     return bytes_answer(_folder(platform, run).storage.read(name), "image/png")
+
+
+@router.get("/{run_id}/worst-tiles", operation_id="list_worst_tiles_of_run")
+def list_worst_tiles_of_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> list[WorstTilePublic]:
+    """Where the model errs most on the validation images, as tiles to correct."""
+    return platform.database.read(lambda session: runs.worst_tiles(session, actor, run_id))
 
 
 @router.post("/{run_id}/cancel", operation_id="cancel_run", status_code=202)

@@ -12,10 +12,11 @@ from axons.app.services.jobs import add_job
 from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
 from axons.app.services.training_sets import ready_training_set
-from axons.app.tables import Evaluation, Job, Project
+from axons.app.services.worst_tiles import WorstTilePublic, tiles_to_correct
+from axons.app.tables import Evaluation, Job, Model, Project, TrainingSet
 from axons.app.texts import Identifier
 from axons.data.training_set import Split
-from axons.errors import InvalidRequest, NotFound
+from axons.errors import Conflict, InvalidRequest, NotFound
 
 
 class EvaluationCreate(BaseModel):
@@ -72,13 +73,30 @@ def get_evaluation(session: Session, actor: Actor, evaluation_id: str) -> Evalua
     Raises:
         NotFound: there is none for the actor.
     """
-    row = session.get(Evaluation, evaluation_id)
-    if row is None:
-        raise NotFound(f"there is no evaluation {evaluation_id!r}; look at the list of the model's evaluations")
-    job = _job(session, row)
-    if job.user_id != actor.user_id and not _sees(session, actor, job):
-        raise NotFound(f"there is no evaluation {evaluation_id!r}; look at the list of the model's evaluations")
-    return public_evaluation(row, job)
+    return public_evaluation(*_seen(session, actor, evaluation_id))
+
+
+def pictures_key(session: Session, actor: Actor, evaluation_id: str) -> str:
+    """Where the pictures of an evaluation's worst tiles are.
+
+    Raises:
+        NotFound: see `get_evaluation`.
+    """
+    row, _ = _seen(session, actor, evaluation_id)
+    return f"{session.get_one(Model, row.model_id).key}/evaluations/{row.id}"
+
+
+def worst_tiles(session: Session, actor: Actor, evaluation_id: str) -> list[WorstTilePublic]:
+    """Tiles to correct; empty until the evaluation is done.
+
+    Raises:
+        NotFound: see `get_evaluation`.
+        Conflict: it is of the test: who corrects there what a model got wrong makes its score a lie.
+    """
+    row, job = _seen(session, actor, evaluation_id)
+    if job.request["split"] == "test":
+        raise Conflict("worst tiles of the test are only shown; correct those of the validation")
+    return tiles_to_correct(session, session.get_one(TrainingSet, row.training_set_id), row.scores.get("worst", []))
 
 
 def list_evaluations(
@@ -102,6 +120,14 @@ def public_evaluation(row: Evaluation, job: Job) -> EvaluationPublic:
         state=job.state,
         reason=job.reason,
     )
+
+
+def _seen(session: Session, actor: Actor, evaluation_id: str) -> tuple[Evaluation, Job]:
+    row = session.get(Evaluation, evaluation_id)
+    job = _job(session, row) if row is not None else None
+    if row is None or job is None or (job.user_id != actor.user_id and not _sees(session, actor, job)):
+        raise NotFound(f"there is no evaluation {evaluation_id!r}; look at the list of the model's evaluations")
+    return row, job
 
 
 def _job(session: Session, row: Evaluation) -> Job:

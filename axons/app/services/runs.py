@@ -21,6 +21,7 @@ from axons.app.services.training_sets import ready_training_set
 from axons.app.services.trash import throw_away
 from axons.app.services.turns import take_turns
 from axons.app.services.uploads import check_free_space
+from axons.app.services.worst_tiles import WorstTilePublic, tiles_to_correct
 from axons.app.settings import Settings
 from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet, User, new_id
 from axons.app.texts import Identifier, Name
@@ -237,6 +238,13 @@ def classes_of(session: Session, run: Run) -> list[str]:
     """Names of the classes of a run, in the order of its metrics."""
     summary = session.get_one(TrainingSet, run.training_set_id).summary
     return [found["name"] for found in summary.get("classes", [])]
+
+
+def worst_tiles(session: Session, actor: Actor, run_id: str) -> list[WorstTilePublic]:
+    """Tiles of the validation images to correct; empty until the run is done."""
+    run, _ = get_run(session, actor, run_id)
+    validation = run.evaluation.get("splits", {}).get("val", {})
+    return tiles_to_correct(session, session.get_one(TrainingSet, run.training_set_id), validation.get("worst", []))
 
 
 def cancel_run(session: Session, actor: Actor, run_id: str) -> Run:
