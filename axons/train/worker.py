@@ -193,6 +193,7 @@ def _tell_epoch(job: _Job, loop: TrainingLoop, reporter: Reporter) -> None:
         colours = [label_class.colour for label_class in job.training_set.classes]
         _, pixels, masks = loop.validation.samples()
         if last.epoch == 1:
+            job.folder.storage.replace("samples/image.png", sample_picture(pixels, masks * 0, colours))
             job.folder.storage.replace("samples/truth.png", sample_picture(pixels, masks, colours))
         key = f"samples/epoch-{last.epoch:05d}-attempt-{job.attempt}.png"
         picture = sample_picture(pixels, loop.validation.predict_samples(loop.network), colours)

@@ -27,7 +27,7 @@ def test_a_run_ends_done_with_every_file(finished):
     keys = {stored.key for stored in run.storage.list_objects()}
     assert {"run.json", "status.json", "metrics.json", "log.txt", "evaluation.json"} <= keys
     assert {"model/model.safetensors", "model/model.json", "model/crops.safetensors"} <= keys
-    assert "samples/truth.png" in keys
+    assert {"samples/image.png", "samples/truth.png"} <= set(keys)
 
 
 def test_the_status_chain_is_written_and_ends_complete(finished):
