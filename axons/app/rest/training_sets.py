@@ -7,9 +7,10 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.services import training_sets
+from axons.app.services import set_previews, training_sets
 from axons.app.services.access import get_project
 from axons.app.services.jobs import JobPublic, add_job
+from axons.app.services.set_previews import TrainingSetPreview
 from axons.app.services.training_sets import Comparison, TrainingSetCreate, TrainingSetPublic
 from axons.app.tables import Job
 from axons.app.texts import Identifier
@@ -38,6 +39,16 @@ def create_training_set(
         return TrainingSetCreated(training_set=TrainingSetPublic.of(row, job_id=job.id), job=JobPublic.of(job))
 
     return platform.database.write(create)
+
+
+@router.post("/projects/{project_id}/training-sets:preview", operation_id="preview_training_set")
+def preview_training_set(
+    platform: PlatformOf, actor: ActorOf, project_id: Id, form: TrainingSetCreate
+) -> TrainingSetPreview:
+    """What these choices would freeze: splits, balance, warnings, and what leaks between splits; nothing is made."""
+    return platform.database.read(
+        lambda session: set_previews.preview_training_set(session, actor, platform, project_id, form)
+    )
 
 
 @router.get("/projects/{project_id}/training-sets", operation_id="list_training_sets")
