@@ -31,7 +31,7 @@ export function drawComparison(shown) {
     return make("label", { className: "check" }, box, runName(run), make("small", {}, run.evaluation.splits ? verdictOf(run, shown) : stateText(run)));
   });
   draw(place, shown, compared);
-  return section(t("Runs compared"), make("fieldset", { className: "checks" }, make("legend", {}, t("Compare these runs")), ...boxes), place);
+  return section(t("Runs compared"), make("fieldset", { className: "checks" }, make("legend", {}, t("Compare these runs")), make("div", {}, ...boxes)), place);
 }
 
 function verdictOf(run, { models }) {
