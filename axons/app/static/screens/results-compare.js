@@ -75,8 +75,8 @@ function differences({ sets, models }, compared) {
   const differing = compared.length > 1 ? facts.filter(([, ...values]) => new Set(values.map(String)).size > 1) : [];
   const judgedOn = new Set(compared.map((run) => heldOut(setOf(run), "val")).filter(Boolean));
   const heads = [t("What"), ...compared.map(runName)];
-  const parts = [table(t("Scores of the runs; each with its split and number of images"), heads, scores)];
-  if (differing.length) parts.push(table(t("Sets and settings that differ"), heads, differing));
+  const parts = [table(t("Scores of the runs; each with its split and number of images"), heads, scores, { className: "differing" })];
+  if (differing.length) parts.push(table(t("Sets and settings that differ"), heads, differing, { className: "differing" }));
   else if (compared.length > 1) parts.push(make("p", {}, t("The runs have the same set and the same settings: what differs is chance and time.")));
   if (judgedOn.size > 1) {
     parts.push(make("p", { className: "warn" }, ...explained(t("△ These runs were judged on different [[validation]] images, so their scores are not comparable. Evaluate the models on one set, below."))));
