@@ -144,6 +144,7 @@ TABLE: dict[str, str] = {
     "POST /v1/uploads/{upload_id}:complete": "ayhhhhh",
     # training sets, runs, models, predictions, jobs
     "POST /v1/projects/{project_id}/training-sets": MEMBERS,
+    "POST /v1/projects/{project_id}/training-sets:preview": MEMBERS,
     "GET /v1/projects/{project_id}/training-sets": MEMBERS,
     "GET /v1/training-sets:compare": MEMBERS,
     "GET /v1/training-sets/{training_set_id}": MEMBERS,
@@ -232,6 +233,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/projects:import": {"upload_id": "{upload_id}"},
     "POST /v1/uploads": {"name": "a.png", "num_bytes": 4, "project_id": "{project_id}"},
     "POST /v1/projects/{project_id}/training-sets": {},
+    "POST /v1/projects/{project_id}/training-sets:preview": {},
     "POST /v1/runs": {"training_set_id": "{training_set_id}"},
     "POST /v1/evaluations": {"model_id": "{model_id}", "training_set_id": "{training_set_id}"},
     "POST /v1/models:import": {
