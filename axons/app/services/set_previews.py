@@ -22,7 +22,7 @@ from axons.data.training_set import SPLITS, ChosenImage, Diversity, LabelClass, 
 
 
 class PreviewImage(BaseModel):
-    """An image of the set; `is_chosen` says whether a person has set its split, `scale` how large the network sees it."""
+    """An image of the set: whether a person has set its split, and the factor at which the network sees it."""
 
     image_id: str
     name: str

@@ -74,7 +74,7 @@ function filters(draw) {
 function tick(text, isOn, onTick, properties = {}) {
   const box = make("input", { type: "checkbox", checked: isOn, ...properties });
   box.addEventListener("change", () => onTick(box.checked));
-  return make("label", { className: "check" }, box, text);
+  return make("label", { className: "tick" }, box, text);
 }
 
 function card(screen, image, isTaken, tell) {
@@ -117,7 +117,7 @@ function classes(screen) {
     isOn ? now.delete(String(index)) : now.add(String(index));
     screen.choose({ "without-classes": joined(now) });
   }, { disabled: !screen.mayEdit }));
-  return make("fieldset", { className: "row" }, make("legend", {}, t("Classes to learn; pixels of the others are ignored")), ...boxes);
+  return make("fieldset", { className: "ticks" }, make("legend", {}, t("Classes to learn; pixels of the others are ignored")), ...boxes);
 }
 
 function onlyDone(screen) {
