@@ -54,7 +54,7 @@ function promotion({ me, model, mayEdit, models }) {
     : t("Version {version} of {name} is not in use.", model);
   const place = make("div", { className: "row" }, make("span", {}, said));
   if (!mayEdit) return place;
-  const mayPromote = model.verdict === "ready" || me.role !== "student";
+  const mayPromote = model.verdict === "ready" || me.user.role !== "student";
   if (!model.is_promoted) {
     place.append(button(t("Promote"), () => change(`models/${model.id}/promote`), { disabled: !mayPromote }));
     if (!mayPromote) place.append(make("small", {}, t("It can be promoted when it reaches the threshold, or by your educator.")));
