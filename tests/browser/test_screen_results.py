@@ -65,7 +65,7 @@ def test_a_run_is_judged_with_its_matrix_and_its_worst_tiles(new_page, ana, proj
         picture.scroll_into_view_if_needed()
         expect(picture).to_have_js_property("naturalWidth", 96)
     expect(page.get_by_role("heading", name="Model card")).to_be_visible()
-    assert "undefined" not in page.locator("main").inner_text()
+    assert "undefined" not in page.locator("#main").inner_text()
 
 
 def test_the_worst_tile_is_corrected_in_the_annotator_and_a_new_version_offered(
@@ -99,11 +99,11 @@ def test_compared_runs_show_only_what_differs_and_stand_in_the_address(site, new
     differing = page.get_by_role("table", name="Sets and settings that differ")
     expect(differing.get_by_role("row")).to_have_count(2)
     expect(differing.get_by_role("row", name="Seed 7 0")).to_be_visible()
-    page.get_by_label(f"Run {run.number} ·").uncheck()
+    page.get_by_role("checkbox", name=f"Run {run.number} ·").uncheck()
     expect(differing).to_have_count(0)
     page.reload()
-    expect(page.get_by_label(f"Run {other.number} ·")).to_be_checked()
-    expect(page.get_by_label(f"Run {run.number} ·")).not_to_be_checked()
+    expect(page.get_by_role("checkbox", name=f"Run {other.number} ·")).to_be_checked()
+    expect(page.get_by_role("checkbox", name=f"Run {run.number} ·")).not_to_be_checked()
 
 
 def test_a_student_may_not_promote_below_the_threshold_and_an_educator_may(
@@ -154,6 +154,6 @@ def test_a_model_is_judged_again_and_its_scores_chosen(site, new_page, ana, proj
     page.get_by_role("button", name="Show these scores").click()
     page.wait_for_url(f"**&scores={evaluation_id}")
     expect(page.get_by_label("Judged on")).to_have_value(evaluation_id)
-    page.get_by_label("Split").select_option("test")
+    page.locator("select[name=split]").select_option("test")
     page.get_by_role("button", name="Evaluate").click()
     expect(page.get_by_role("cell", name="waiting")).to_be_visible()
