@@ -25,7 +25,7 @@ export function drawChoice(screen) {
   function tell() {
     const { without } = choicesInAddress();
     const taken = screen.images.filter((image) => !without.has(image.id) && !image.is_excluded && labelledOf(image));
-    count.textContent = t("{shown} images are shown; {taken} with labels are in the set.", { shown: number(matching(screen.images).length), taken: number(taken.length) });
+    count.textContent = t("Images shown: {shown} · images with labels in the set: {taken}", { shown: number(matching(screen.images).length), taken: number(taken.length) });
   }
   const tickShown = (isTaken) => async () => {
     const { without } = choicesInAddress();

@@ -43,7 +43,7 @@ export function drawSplit(screen) {
 function column(screen, split, { num_images: images, num_records: records, pixels }) {
   const found = screen.preview.images.filter((image) => image.split === split);
   const labelled = pixels.reduce((sum, count) => sum + count, 0);
-  const caption = t("{images} images, {records} pieces, {pixels} labelled pixels", { images: number(images), records: number(records), pixels: number(labelled) });
+  const caption = t("Images: {images} · pieces: {records} · labelled pixels: {pixels}", { images: number(images), records: number(records), pixels: number(labelled) });
   return make("div", { className: "card", "data-split": split },
     make("h3", {}, splitName(split)), make("p", { className: "quiet" }, caption),
     make("ul", { tabIndex: 0, "aria-label": t("Images of {split}", { split: splitName(split) }) }, ...found.map((image) => placed(screen, image))));
@@ -72,7 +72,7 @@ function leaks(screen) {
   const pairs = preview.leaks.reduce((sum, leak) => sum + leak.pairs.length, 0);
   const groups = preview.leaks.reduce((sum, leak) => sum + leak.groups.length, 0);
   return make("div", { className: "card leaks", role: "alert" },
-    make("h3", { className: "warn" }, t("⚠ Leakage: {pairs} pairs of images that look alike and {groups} groups lie in two splits", { pairs: number(pairs), groups: number(groups) })),
+    make("h3", { className: "warn" }, t("⚠ Leakage: pairs that look alike in two splits: {pairs} · groups in two splits: {groups}", { pairs: number(pairs), groups: number(groups) })),
     make("p", {}, ...explained(t("The model would be tested on what it has learnt by heart. Put [[near-duplicate|near-duplicates]] and groups into one [[split]] each."))),
     ...preview.leaks.map((leak) => pictures(screen, leak)),
     screen.mayEdit ? button(t("Repair: put each into one split"), () => repair(screen)) : make("p", { className: "quiet" }, t("Who may edit the project can repair it.")));
@@ -90,5 +90,5 @@ async function repair(screen) {
   const moves = Object.entries(screen.preview.repair);
   for (const [id, split] of moves) await patch(`images/${id}`, { split });
   await screen.again();
-  say(t("{n} images have a set split now, those that belong together the same one.", { n: number(moves.length) }));
+  say(t("Repaired: images that belong together now have the same set split. Images changed: {n}.", { n: number(moves.length) }));
 }

@@ -105,7 +105,7 @@ async function shown(sets, screen) {
       here.has(image.image_id) ? picture(`images/${image.image_id}/thumbnail`, "", { width: 72 }) : "", make("span", {}, image.name), make("small", {}, t("{n} tiles", { n: image.num_tiles })))))));
   const made = section(t("Version {name}", { name: set.name }), ...set.summary.warnings.map((text) => make("p", { className: "warn" }, `⚠ ${text}`)),
     make("p", {}, t("Hash"), " ", make("code", {}, set.sha256)),
-    make("div", { className: "splits" }, ...columns), table(t("Balance of {name}", { name: set.name }), head, balance));
+    make("div", { className: "splits" }, ...columns), table(t("Balance of {name}", { name: set.name }), head, balance, { className: "balance" }));
   made.id = "shown";
   return [made];
 }
