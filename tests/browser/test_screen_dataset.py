@@ -69,7 +69,7 @@ def test_without_labels_the_next_step_is_to_label(site, ana, new_page):
     tile = site.tile(ana)
     page = new_page(ana)
     page.goto(f"/dataset?project={tile.project_id}")
-    expect(page.get_by_role("link", name="Annotate tiles")).to_be_visible()
+    expect(page.get_by_role("link", name="Annotate tiles", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Freeze version")).to_have_count(0)
 
 

@@ -167,10 +167,10 @@ def _belonging(images: Sequence[ChosenImage], pairs: Sequence[tuple[int, int]]) 
 
 def _home(images: Sequence[ChosenImage], splits: Sequence[Split]) -> Split:
     """Where they shall be: as they are if in one split, else as persons have agreed, else in train."""
-    for choices in (set(splits), {image.split for image in images} - {None}):
-        if len(choices) == 1:
-            (split,) = choices
-            return split or "train"
+    chosen = {image.split for image in images if image.split is not None}
+    for found in (set(splits), chosen):
+        if len(found) == 1:
+            return found.pop()
     return "train"
 
 
