@@ -13,13 +13,12 @@ export async function drawClasses(place, context) {
   project.classes = await get(`projects/${project.id}/classes`);
   const classes = project.classes.filter((row) => !row.is_deleted);
   const draw = () => drawClasses(place, context);
-  const head = [t("Name"), t("Colour"), t("Key"), t("Number in files"), ...(mayEdit ? [t("Actions")] : [])];
+  const head = [t("Name"), t("Colour"), t("Key"), t("Number in files")];
   const rows = classes.map((row) => [
     row.name, swatch(row), row.index <= LAST_KEY ? make("kbd", {}, String(row.index)) : t("none"), String(row.index),
-    ...(mayEdit ? [actions(project, row, draw)] : []),
   ]);
-  place.replaceChildren(section(t("Classes"), table(t("Classes of {project}", { project: project.name }), head, rows)));
-  if (mayEdit) place.append(adding(project, classes, draw), importing(project, draw));
+  place.replaceChildren(section(t("Classes"), table(t("Classes of {project}", { project: project.name }), head, rows, { className: "class-list" })));
+  if (mayEdit) place.append(section(t("Change a class"), ...classes.map((row) => changing(project, row, draw))), adding(project, classes, draw), importing(project, draw));
 }
 
 function swatch({ colour }) {
@@ -28,9 +27,9 @@ function swatch({ colour }) {
   return make("span", { className: "row" }, patchOf, make("code", {}, colour));
 }
 
-function actions(project, row, draw) {
+function changing(project, row, draw) {
   const path = `projects/${project.id}/classes/${row.index}`;
-  const name = make("input", { name: "name", value: row.name, required: true, maxLength: 60 });
+  const name = make("input", { name: "name", value: row.name, required: true, maxLength: 80 });
   const colour = make("input", { name: "colour", type: "color", value: row.colour });
   const change = form([field(t("Name"), name), field(t("Colour"), colour), suggestions((chosen) => (colour.value = chosen))], t("Save"), async (values) => {
     await patch(path, values);
@@ -42,7 +41,7 @@ function actions(project, row, draw) {
     await draw();
     return t("{name} deleted.", row);
   });
-  return make("details", {}, make("summary", { "aria-label": t("Change {name}", row) }, t("Change")), change, row.index === BACKGROUND ? null : away);
+  return make("details", {}, make("summary", {}, t("Change {name}", row)), change, row.index === BACKGROUND ? null : away);
 }
 
 function suggestions(choose) {
@@ -56,7 +55,7 @@ function suggestions(choose) {
 function adding(project, classes, draw) {
   const taken = new Set(classes.map((row) => row.colour.toUpperCase()));
   const colour = make("input", { name: "colour", type: "color", value: (SUGGESTED.find((found) => !taken.has(found)) ?? SUGGESTED[0]).toLowerCase() });
-  const name = make("input", { name: "name", required: true, maxLength: 60, autocomplete: "off" });
+  const name = make("input", { name: "name", required: true, maxLength: 80, autocomplete: "off" });
   return section(t("Add a class"), form([
     field(t("Name"), name), field(t("Colour"), colour), suggestions((chosen) => (colour.value = chosen)),
   ], t("Add the class"), async (values) => {
