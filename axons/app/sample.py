@@ -13,14 +13,14 @@ from sqlmodel import Session, SQLModel, col, select
 
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.services import annotation_files, audit, imports, models, projects, runs, training_sets, uploads
+from axons.app.services import annotation_files, audit, imports, models, projects, runs, samples, training_sets, uploads
 from axons.app.services.annotation_files import AnnotationImportCreate
 from axons.app.services.imports import ImportCreate
 from axons.app.services.projects import ProjectCreate
 from axons.app.services.runs import RunCreate
 from axons.app.services.training_sets import TrainingSetCreate
 from axons.app.services.uploads import Purpose, UploadCreate
-from axons.app.tables import FINAL_STATES, Audit, Job, Model, Project, Run, TrainingSet, User
+from axons.app.tables import FINAL_STATES, Job, Model, Project, Run, TrainingSet, User
 from axons.data.sample import SAMPLE_CLASSES, write_sample
 from axons.errors import AxonsError, JobFailed
 from axons.train.config import TrainConfig
@@ -28,7 +28,6 @@ from axons.train.config import TrainConfig
 NAME = "Sample: nerve fibres"
 MINUTES = 1.0
 
-_ACTION = "sample.install"
 _LOOK_EVERY_S = 1.0
 _LOG = logging.getLogger("axons.sample")
 
@@ -81,9 +80,9 @@ def _project(session: Session) -> tuple[Actor, Project | None]:
     """The first administrator, and the project; None where it was deleted."""
     administrators = select(User).where(col(User.role) == "administrator").order_by(col(User.created_at))
     actor = Actor.of(session.exec(administrators).first() or _nobody())
-    made = session.exec(select(Audit).where(col(Audit.action) == _ACTION)).first()
+    made = samples.find_sample(session)
     if made is not None:
-        project = session.get(Project, made.object_id)
+        project = session.get(Project, made)
         return actor, None if project is None or project.deleted_at is not None else project
     form = ProjectCreate(
         name=NAME,
@@ -91,7 +90,7 @@ def _project(session: Session) -> tuple[Actor, Project | None]:
         classes=list(SAMPLE_CLASSES),
     )
     project = projects.create_project(session, actor, form)
-    audit.record(session, actor, _ACTION, "project", project.id)
+    audit.record(session, actor, samples.INSTALLED, "project", project.id)
     return actor, project
 
 

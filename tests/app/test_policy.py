@@ -179,6 +179,7 @@ TABLE: dict[str, str] = {
     "POST /v1/models/{model_id}/predict": "ayhhhhh",  # the upload is the owner's
     "GET /v1/projects/{project_id}/predictions": MEMBERS,
     "GET /v1/projects/{project_id}/predictions.csv": MEMBERS,
+    "GET /v1/projects/{project_id}/predictions.zip": MEMBERS,
     "GET /v1/predictions/{prediction_id}": MEMBERS,
     "DELETE /v1/predictions/{prediction_id}": MEMBERS,
     "GET /v1/predictions/{prediction_id}/mask": MEMBERS,
@@ -253,6 +254,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "GET /v1/evaluations/{evaluation_id}/picture": {"name": "evaluation/test-1-truth.png"},
     "GET /v1/runs/{run_id}/samples/picture": {"name": "samples/1.png"},
     "GET /v1/training-sets:compare": {"id": ["{training_set_id}", "{training_set_id}"]},
+    "GET /v1/projects/{project_id}/predictions.zip": {"prediction_id": ["{prediction_id}"]},
     "PUT /v1/tiles/{tile_id}/annotation": {"save_id": "5f0c2f54-9f2b-4f4c-9d83-0b3f8f1c8a11"},
     "POST /v1/tiles/{tile_id}/revisions/{number}/restore": {"save_id": "5f0c2f54-9f2b-4f4c-9d83-0b3f8f1c8a12"},
 }

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Path, Query, Response
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.services import class_schemas, label_classes, projects, travel
+from axons.app.services import class_schemas, label_classes, projects, samples, travel
 from axons.app.services.access import get_project
 from axons.app.services.class_schemas import SchemaImport
 from axons.app.services.jobs import JobPublic, public_jobs
 from axons.app.services.label_classes import ClassCreate, ClassUpdate
 from axons.app.services.projects import ClassPublic, ProjectCreate, ProjectDetail, ProjectPublic, ProjectUpdate
+from axons.app.services.samples import SamplePublic
 from axons.app.services.travel import ProjectImport
 
 router = APIRouter(prefix="/projects", tags=["projects"])
@@ -58,6 +59,18 @@ def import_project(platform: PlatformOf, actor: ActorOf, form: ProjectImport) ->
     return platform.database.write(
         lambda session: public_jobs(session, [travel.start_project_import(session, actor, platform, form)])[0]
     )
+
+
+@router.get(":sample", operation_id="get_sample")
+def show_sample(platform: PlatformOf, actor: ActorOf) -> SamplePublic:
+    """Whether there is a sample project to try, and your own copy of it."""
+    return platform.database.read(lambda session: samples.show_sample(session, actor))
+
+
+@router.post(":sample", operation_id="open_sample")
+def open_sample(platform: PlatformOf, actor: ActorOf) -> ProjectDetail:
+    """Your own sample project with images and labels; it is made if you have none."""
+    return platform.database.write(lambda session: projects.detail(session, actor, samples.open_sample(session, actor)))
 
 
 @router.get("/{project_id}", operation_id="get_project")
