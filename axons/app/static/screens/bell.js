@@ -1,7 +1,62 @@
 /** The bell: what has ended since one last looked. */
 
-import { make } from "./base.js";
+import { addressOf, get, make, poll, say, stateText } from "./base.js";
+import { disclosure } from "./menu.js";
+import { number, t, time } from "./words.js";
 
-export function drawBell() {
-  return make("span", {});
+const EVERY_MS = 15_000;
+const MOST = 50; // jobs that are looked through
+const SHOWN = 10;
+
+const KINDS = {
+  import: () => t("Import"), tile: () => t("Tiling"), freeze: () => t("Training set"), train: () => t("Training"),
+  evaluate: () => t("Evaluation"), predict: () => t("Prediction"), export: () => t("Export"), cleanup: () => t("Cleaning up"),
+};
+const PLACES = {
+  import: () => ["/images"], tile: () => ["/images"], freeze: (id) => ["/dataset", { set: id }], train: (id) => ["/results", { run: id }],
+  evaluate: () => ["/results"], predict: () => ["/predict"], export: () => ["/images"],
+};
+
+/** @param {{me: object}} context whose jobs */
+export function drawBell({ me }) {
+  const stored = `axons-seen-${me.user.id}`;
+  const seen = () => localStorage.getItem(stored) ?? "";
+  if (!seen()) localStorage.setItem(stored, new Date().toISOString()); // what ended before the first visit is no news
+  const count = make("span", { className: "count", hidden: true });
+  const list = make("ul", {});
+  const panel = make("div", { className: "panel" }, make("p", { className: "quiet" }, t("What has ended")), list);
+  const bell = disclosure(t("What has ended"), make("span", {}, make("span", { "aria-hidden": "true" }, "🔔"), count), panel, () => {
+    list.replaceChildren(...(jobs.length ? jobs.slice(0, SHOWN).map((job) => line(job, isNew(job))) : [make("li", { className: "quiet" }, t("Nothing yet."))]));
+    if (jobs.length) localStorage.setItem(stored, jobs[0].finished_at);
+    show();
+  });
+  const toggle = bell.querySelector("button");
+  const isNew = (job) => new Date(job.finished_at) > new Date(seen());
+  let jobs = [];
+  let known = null;
+  function show() {
+    const fresh = jobs.filter(isNew).length;
+    count.textContent = number(fresh);
+    count.hidden = !fresh;
+    toggle.setAttribute("aria-label", fresh ? t("What has ended: {count} new", { count: number(fresh) }) : t("What has ended"));
+  }
+  poll(bell, async () => {
+    const { items } = await get(`jobs?is_over=true&limit=${MOST}`);
+    jobs = items.filter((job) => job.finished_at).sort((one, other) => new Date(other.finished_at) - new Date(one.finished_at));
+    // Spoken only of what ends while one looks at the page.
+    if (known) jobs.filter((job) => !known.has(job.id)).forEach((job) => say(text(job), job.state === "failed" ? "bad" : "good"));
+    known = new Set(jobs.map((job) => job.id));
+    show();
+    return false;
+  }, EVERY_MS);
+  return bell;
+}
+
+const text = (job) => `${KINDS[job.kind]?.() ?? job.kind}: ${stateText(job)}`;
+
+function line(job, isFresh) {
+  const [path, query] = PLACES[job.kind]?.(job.target_id) ?? [null];
+  const words = [isFresh ? make("strong", {}, text(job)) : text(job), make("small", {}, ` ${time(job.finished_at)}`)];
+  const way = path && job.project_id ? make("a", { href: addressOf(path, { project: job.project_id, ...query }) }, ...words) : make("span", {}, ...words);
+  return make("li", {}, way, job.state === "failed" ? make("p", { className: "bad" }, job.reason) : null);
 }

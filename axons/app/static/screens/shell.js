@@ -7,6 +7,7 @@
 import { addressOf, complain, get, idInAddress, link, make, snippet } from "./base.js";
 import { drawBell } from "./bell.js";
 import { drawMenu } from "./menu.js";
+import { stageOf } from "./stages.js";
 import { explained } from "./terms.js";
 import { offerTour } from "./tour.js";
 import { loadWords, t } from "./words.js";
@@ -22,7 +23,6 @@ const STEPS = [
   ["model", "/results", () => t("Results")],
   ["prediction", "/predict", () => t("Predict")],
 ];
-const STAGE_MARKS = { done: "✓", now: "●", next: "○" };
 
 class AxonsScreen extends HTMLElement {
   async connectedCallback() {
@@ -53,31 +53,39 @@ class AxonsScreen extends HTMLElement {
       make("a", { className: "skip", href: "#main" }, t("To the content")),
       header(context),
       make("div", { className: screen.isWide ? "body wide" : "body" }, main, aside(explain, command?.(context))));
+    this.querySelector(".rail [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     if (screen.needsProject && !project) {
       main.append(make("div", { className: "empty" }, make("p", {}, t("No project is chosen.")), link(t("Choose one of my projects"), "/")));
       return;
     }
     if (project) main.prepend(make("p", { className: "crumb" }, link(project.name, "/images", { project: project.id })));
+    offerTour(main, context);
     await screen.open(main, context);
-    offerTour(context);
   }
 }
 
 function header(context) {
-  const { project, name } = context;
+  const { me, project, name } = context;
   const query = { project: project?.id };
   const steps = STEPS.map(([stage, path, text]) => {
-    const { state, text: said } = project?.stages.find((row) => row.name === stage) ?? {};
-    const mark = state ? make("span", { className: `mark ${state}`, title: said, "aria-label": said }, STAGE_MARKS[state]) : null;
     const properties = path === `/${name}` ? { "aria-current": "page" } : {};
-    return make("li", {}, make("a", { ...properties, href: addressOf(path, query) }, mark, text()));
+    return make("li", {}, make("a", { ...properties, href: addressOf(path, query) }, project && markOf(project, stage), text()));
   });
   const rail = make("nav", { className: "rail", "aria-label": t("Steps of the project") }, make("ol", {}, ...steps));
-  const places = make("nav", { className: "places", "aria-label": t("Places") },
-    link(t("My projects"), "/"), link(t("Models"), "/models"), link(t("My class"), "/class"),
-    context.me.role === "administrator" ? link(t("Administration"), "/admin") : null);
-  return make("header", {}, make("a", { className: "brand", href: "/" }, "Axons"), project ? rail : "", places,
+  const elsewhere = make("nav", { className: "places", "aria-label": t("Places") },
+    ...places(me).map(([path, text]) => link(text, path, {}, path === (name === "home" ? "/" : `/${name}`) ? { "aria-current": "page" } : {})));
+  return make("header", {}, make("a", { className: "brand", href: "/" }, "Axons"), project ? rail : "", elsewhere,
     make("div", { className: "tools" }, drawBell(context), drawMenu(context)));
+}
+
+function places(me) {
+  const found = [["/", t("My projects")], ["/models", t("Models")], ["/class", t("My class")]];
+  return me.user.role === "administrator" ? [...found, ["/admin", t("Administration")]] : found;
+}
+
+function markOf(project, stage) {
+  const { mark, state, said, text } = stageOf(project, stage);
+  return make("span", { className: `mark ${state}`, title: text, role: "img", "aria-label": `${said} – ${text}` }, mark);
 }
 
 /** What happens on this screen, and how to do the same by the command. */
