@@ -2,7 +2,7 @@
 
 import { carefulButton, choice, empty, field, form, get, make, patch, picture, post, remove, section } from "./base.js";
 import { sendFile } from "./upload.js";
-import { number, t } from "./words.js";
+import { t } from "./words.js";
 
 export async function drawHelp(place, context) {
   const { project, isOwner, mayEdit } = context;
@@ -58,7 +58,7 @@ async function adding(project, draw) {
   };
   const images = new Map((await get(`projects/${project.id}/images?limit=500`)).items.map((image) => [image.id, image.name]));
   const tile = choice(labelled.map((row) => [row.id, t("{image}, row {row}, column {column}",
-    { image: images.get(row.image_id) ?? "", row: number(row.row0), column: number(row.col0) })]), { name: "tile" });
+    { image: images.get(row.image_id) ?? "", row: row.row0, column: row.col0 })]), { name: "tile" });
   const file = make("input", { name: "file", type: "file", accept: "image/*,.tif,.tiff", required: true });
   return section(t("Add an example picture"),
     labelled.length

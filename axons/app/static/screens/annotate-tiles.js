@@ -30,7 +30,7 @@ export async function drawTiles(place, { me, project, isOwner, mayEdit }) {
     chosen: isOwner && mayEdit ? new Set() : null,
     filter: () => Object.fromEntries(new URLSearchParams(location.search)),
   };
-  const shown = make("div", { "aria-live": "polite" });
+  const shown = make("div");
   const draw = () => drawPage(shown, shared, draw);
   place.append(filters(shared, me, draw));
   if (shared.chosen) place.append(assigning(shared, members, draw));
@@ -75,7 +75,7 @@ async function drawPage(place, shared, draw) {
     page.items.length
       ? make("ul", { className: "cards small tiles" }, ...page.items.map((tile) => card(tile, shared)))
       : empty(t("No tile is like that; choose another filter.")),
-    make("p", { className: "row" }, make("span", { className: "quiet" }, t("{n} tiles on this page", { n: page.items.length })),
+    make("p", { className: "row" }, make("span", { className: "quiet", role: "status" }, t("{n} tiles on this page", { n: page.items.length })),
       now.page ? go(t("First page"), null) : null, page.next ? go(t("Next page"), page.next) : null));
 }
 

@@ -4,7 +4,7 @@ import { drawClasses } from "./annotate-classes.js";
 import { drawFiles } from "./annotate-files.js";
 import { drawHelp } from "./annotate-help.js";
 import { drawTiles } from "./annotate-tiles.js";
-import { addressOf, choice, empty, every, field, get, idInAddress, link, make, noteInAddress, post, button, watchJob } from "./base.js";
+import { addressOf, button, choice, empty, every, field, get, idInAddress, link, make, noteInAddress, post, watchJob } from "./base.js";
 import { t } from "./words.js";
 
 const QUEUE = /^[A-Za-z0-9_-]{1,64}(,[A-Za-z0-9_-]{1,64})*$/;
