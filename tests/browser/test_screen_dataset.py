@@ -120,7 +120,7 @@ def test_two_versions_are_compared_in_an_address_that_can_be_sent(site, ana, pro
     first = add_training_set(site.platform, project, tmp_path)
     page = opened(new_page(ana), project, f"&first={first.id}&second={second.id}&show={first.id}")
     expect(page.get_by_role("region", name="What differs")).to_contain_text("Number of the draw")
-    expect(page.get_by_text("disks-1 (train → val), disks-2 (val → train)")).to_be_visible()
+    expect(page.get_by_text("disks-1.png (train → val), disks-2.png (val → train)")).to_be_visible()
     expect(page.get_by_role("heading", name="Version disks")).to_be_visible()
     expect(page.get_by_role("link", name="Train with it").first).to_have_attribute(
         "href", f"/train?project={project.id}&set={second.id}"
