@@ -15,8 +15,9 @@ from axons.app.tables import Image, Tile
 from axons.data.images import ContrastLimits, WorkingImage, encode_jpeg, encode_png
 from axons.data.storage import Storage
 from axons.data.tiles import Window
-from axons.errors import InvalidRequest
+from axons.errors import InvalidRequest, NotFound
 
+PYRAMID_TILE = 256
 _THUMBNAIL = 256
 _SEEN_BYTES = 64 << 20
 
@@ -64,6 +65,21 @@ def small_view(storage: Storage, image: Image, max_side: int, kind: Literal["png
     height, width = max(1, round(image.height * factor)), max(1, round(image.width * factor))
     view = _limits(image).view(_working(storage, image.working_key).shrunk(height, width))
     return encode_png(view) if kind == "png" else encode_jpeg(view)
+
+
+def pyramid_tile(storage: Storage, image: Image, level: int, row: int, col: int) -> bytes:
+    """One tile of a level of the image's pyramid as JPEG; tiles are `PYRAMID_TILE` px large, level 0 is the image.
+
+    Raises:
+        NotFound: the pyramid has no such tile.
+    """
+    working = _working(storage, image.working_key)
+    height, width = working.level_size(level)
+    row0, col0 = row * PYRAMID_TILE, col * PYRAMID_TILE
+    if level >= working.levels or row0 >= height or col0 >= width:
+        raise NotFound(f"image {image.name!r} has no tile {row}, {col} in level {level}; open the image again")
+    window = Window(row0, col0, min(PYRAMID_TILE, height - row0), min(PYRAMID_TILE, width - col0))
+    return encode_jpeg(_limits(image).view(working.read_level(level, window)))
 
 
 def image_thumbnail(storage: Storage, image: Image) -> bytes:

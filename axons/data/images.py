@@ -63,6 +63,26 @@ class WorkingImage:
         small = level.resize(width / level.width, vscale=height / level.height, kernel="linear")
         return np.asarray(small.numpy()).reshape(height, width, self.channels)
 
+    @property
+    def levels(self) -> int:
+        """Levels of its pyramid: level 0 is the image itself, each further one half as large."""
+        return int(self._image.get("n-pages"))
+
+    def level_size(self, level: int) -> tuple[int, int]:
+        """Height and width of a level, a last half pixel counted."""
+        return -(-self.height >> level), -(-self.width >> level)
+
+    def read_level(self, level: int, window: Window) -> np.ndarray:
+        """The pixels of `window` in a level of the pyramid: (H, W, C)."""
+        if level == 0:
+            return self.read(window)
+        height, width = self.level_size(level)
+        page = pyvips.Image.new_from_file(str(self._path), page=level, revalidate=True)
+        # The file's levels leave a last half pixel out.
+        whole = page.embed(0, 0, width, height, extend="copy")
+        pixels = whole.crop(window.col0, window.row0, window.width, window.height).numpy()
+        return np.asarray(pixels).reshape(window.height, window.width, self.channels)
+
 
 def encode_jpeg(view: np.ndarray, *, quality: int = 85) -> bytes:
     """An (H, W, C) uint8 view as JPEG."""

@@ -221,6 +221,7 @@ def _add_things(session: Any, people: dict[str, Actor], project: Project, image_
         "image_id": image_id,
         "tile_id": tile.id,
         "number": 1,
+        "level": 0, "col": 0, "row": 0,
         "index": 1,
         "training_set_id": training_set.id,
         "run_id": run.id,

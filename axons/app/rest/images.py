@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import FileResponse
 from sqlmodel import Session
 
@@ -11,7 +11,8 @@ from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, Platf
 from axons.app.rest.downloads import file_answer, file_of
 from axons.app.rest.pictures import JPEG, IfNoneMatch, etag_of, picture, picture_of
 from axons.app.rest.projects import Search
-from axons.app.services import images, imports
+from axons.app.services import checks, images, imports
+from axons.app.services.checks import ProjectChecks
 from axons.app.services.images import ImagePublic, ImageUpdate, Split
 from axons.app.services.imports import ImportCreate
 from axons.app.services.jobs import JobPublic, public_jobs
@@ -21,6 +22,7 @@ from axons.errors import NotFound
 router = APIRouter(tags=["images"])
 
 MaxSide = Annotated[int, Query(ge=16, le=4096, description="Longer side of the picture, px.")]
+PyramidPlace = Annotated[int, Path(ge=0, le=1_000_000, description="Counted in tiles of 256 px, from 0.")]
 
 
 @router.post("/projects/{project_id}/images", status_code=202, operation_id="import_images")
@@ -51,6 +53,12 @@ def list_images(
         )
     )
     return Page(items=items, next=following)
+
+
+@router.get("/projects/{project_id}/checks", operation_id="check_images")
+def check_images(platform: PlatformOf, actor: ActorOf, project_id: Id) -> ProjectChecks:
+    """What stands out among the images: copies, odd sizes, blur, exposure; and how many there are of each size."""
+    return platform.database.read(lambda session: checks.check_images(session, actor, project_id))
 
 
 @router.get("/images/{image_id}", operation_id="get_image")
@@ -110,6 +118,31 @@ def get_thumbnail(platform: PlatformOf, actor: ActorOf, image_id: Id, if_none_ma
     return picture(
         lambda: pictures.image_thumbnail(platform.storage, image),
         etag=etag_of(image.sheet_key),
+        if_none_match=if_none_match,
+        media_type="image/jpeg",
+    )
+
+
+@router.get(
+    "/images/{image_id}/pyramid/{level}/{col}/{row}",
+    operation_id="get_pyramid_tile",
+    response_class=Response,
+    responses={**JPEG},
+)
+def get_pyramid_tile(
+    platform: PlatformOf,
+    actor: ActorOf,
+    image_id: Id,
+    level: Annotated[int, Path(ge=0, le=32, description="0 is the image, each further level half as large.")],
+    col: PyramidPlace,
+    row: PyramidPlace,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """A tile of 256 px of the image at a level of detail, for a viewer that zooms."""
+    image = _image(platform, actor, image_id)
+    return picture(
+        lambda: pictures.pyramid_tile(platform.storage, image, level, row, col),
+        etag=etag_of(image.working_key, level, col, row),
         if_none_match=if_none_match,
         media_type="image/jpeg",
     )
