@@ -17,7 +17,6 @@ router = APIRouter(include_in_schema=False)
 front = APIRouter(include_in_schema=False)
 
 _STATIC = files("axons.app") / "static"
-_PARTS = ("annotator", "screens")
 _MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
@@ -61,12 +60,23 @@ async def show_annotator(tile_id: Id) -> Response:
     return Response(_annotator(), media_type="text/html; charset=utf-8")
 
 
-@front.get("/static/{version}/{part}/{name}")
-async def send_file(version: str, part: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
-    """A file of the annotator or of the screens; its address changes with any of them, so browsers may keep it."""
-    found = bundle(part) if part in _PARTS else None
-    if found is None or version != found.version or name not in found.files:
-        raise NotFound(f"there is no file {name!r} of {part!r}; load the page again")
+@front.get("/static/{version}/annotator/{name}")
+async def send_annotator_file(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+    """A file of the annotator."""
+    return _file_of("annotator", version, name, accept_encoding)
+
+
+@front.get("/static/{version}/screens/{name}")
+async def send_screens_file(version: str, name: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+    """A file of the screens."""
+    return _file_of("screens", version, name, accept_encoding)
+
+
+def _file_of(part: str, version: str, name: str, accept_encoding: str) -> Response:
+    """A file whose address changes with any file beside it, so that browsers may keep it."""
+    found = bundle(part)
+    if version != found.version or name not in found.files:
+        raise NotFound(f"there is no file {name!r} of the {part}; load the page again")
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     content, media_type = found.files[name]
     if "gzip" in accept_encoding:

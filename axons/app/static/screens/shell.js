@@ -28,6 +28,7 @@ class AxonsScreen extends HTMLElement {
   async connectedCallback() {
     if (this.isDrawn) return; // Gradio moves what it has drawn
     this.isDrawn = true;
+    for (const styled of document.querySelectorAll(".prose")) styled.classList.remove("prose"); // Gradio's looks of text
     document.head.append(make("link", { rel: "stylesheet", href: new URL("screens.css", import.meta.url).href }));
     try {
       await this.draw();
