@@ -119,10 +119,10 @@ def _model(platform: PlatformOf, actor: ActorOf, model_name: ModelName) -> Model
     named = platform.database.read(lambda session: _named(session, actor))
     if model_name in named:
         return named[model_name]
-    for model in named.values():
-        if model.id == model_name:
-            return model
-    raise NotFound(f"there is no model {model_name!r}; look at /v2/models/")
+    try:
+        return platform.database.read(lambda session: models.get_model(session, actor, model_name)[0])
+    except NotFound as error:
+        raise NotFound(f"there is no model {model_name!r}; look at /v2/models/") from error
 
 
 ModelOf = Annotated[Model, Depends(_model)]

@@ -3,6 +3,7 @@
 import csv
 import io
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,6 +97,22 @@ def test_the_overlay_has_the_size_of_the_image_and_its_opacity(client, predicted
     full = np.asarray(Picture.open(io.BytesIO(client.get(path, params={"opacity": 1}).content)))
     assert clear.shape == full.shape == (100, 150, 3)
     assert not np.array_equal(clear, full)
+
+
+def test_all_results_come_as_a_zip_whose_table_counts_the_masks_pixels(client, project, predicted):
+    path = f"/v1/projects/{project.id}/predictions.zip"
+    answer = client.get(path, params={"prediction_id": [predicted["id"], predicted["id"]]})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["001-cmd.mask.png", "001-cmd.overlay.png", "areas.csv"]
+        mask = np.asarray(Picture.open(archive.open("001-cmd.mask.png")))
+        rows = list(csv.DictReader(io.TextIOWrapper(archive.open("areas.csv"))))
+    assert [int(row["pixels"]) for row in rows] == np.bincount(mask.reshape(-1), minlength=3).tolist()
+
+
+def test_a_zip_holds_one_project_only(platform, ana, client, predicted):
+    other = add_project(platform, ana, name="other")
+    path = f"/v1/projects/{other.id}/predictions.zip"
+    assert client.get(path, params={"prediction_id": predicted["id"]}).status_code == 404
 
 
 def test_a_name_that_is_a_formula_is_text_in_the_csv(client, project, predicted):

@@ -1,5 +1,6 @@
 """Predictions over REST."""
 
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -8,7 +9,7 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import bytes_answer, file_answer, file_of
+from axons.app.rest.downloads import bytes_answer, file_answer, file_of, safe_name, zip_answer
 from axons.app.rest.problems import documented
 from axons.app.services import predictions
 from axons.app.services.access import get_project
@@ -20,6 +21,7 @@ from axons.app.texts import Identifier
 router = APIRouter(tags=["predictions"])
 
 _MAX_CSV_ROWS = 10_000
+_MAX_ZIP_PREDICTIONS = 100
 
 
 class Predicted(BaseModel):
@@ -96,6 +98,37 @@ def download_predictions_csv(platform: PlatformOf, actor: ActorOf, project_id: I
 
     name, text = platform.database.read(read)
     return bytes_answer(text.encode(), "text/csv; charset=utf-8", name=f"{name}-predictions.csv")
+
+
+@router.get(
+    "/projects/{project_id}/predictions.zip",
+    operation_id="download_predictions_zip",
+    response_class=FileResponse,
+    responses=file_of("application/zip"),
+)
+def download_predictions_zip(
+    platform: PlatformOf,
+    actor: ActorOf,
+    project_id: Id,
+    prediction_id: Annotated[list[Identifier], Query(min_length=1, max_length=_MAX_ZIP_PREDICTIONS)],
+) -> FileResponse:
+    """Finished predictions of a project: masks, overlays, and one table of areas."""
+
+    def read(session: Session) -> tuple[str, list[tuple[Prediction, Model, Image | None]]]:
+        project = get_project(session, actor, project_id)
+        pairs = predictions.get_predictions(session, actor, project_id, prediction_id)
+        images = [session.get(Image, row.image_id) if row.image_id else None for row, _ in pairs]
+        return project.name, [(row, model, image) for (row, model), image in zip(pairs, images, strict=True)]
+
+    project_name, found = platform.database.read(read)
+    files: dict[str, Path | bytes] = {}
+    for number, (row, model, image) in enumerate(found, 1):
+        path, _ = predictions.mask_file(platform, row)
+        name = safe_name(f"{number:03d}-{Path(row.name).stem}", "")
+        files[f"{name}.mask{path.suffix}"] = path
+        files[f"{name}.overlay.png"] = predictions.overlay_png(platform, row, model, image, opacity=0.45)
+    files["areas.csv"] = predictions.predictions_csv([(row, model) for row, model, _ in found]).encode()
+    return zip_answer(f"{project_name}-predictions", files)
 
 
 @router.get("/predictions/{prediction_id}", operation_id="get_prediction")

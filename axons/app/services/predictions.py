@@ -272,6 +272,21 @@ def get_prediction(session: Session, actor: Actor, prediction_id: str) -> tuple[
     return row, session.get_one(Model, row.model_id)
 
 
+def get_predictions(
+    session: Session, actor: Actor, project_id: str, prediction_ids: Sequence[str]
+) -> list[tuple[Prediction, Model]]:
+    """Predictions of one project, each once.
+
+    Raises:
+        NotFound: one of them is not of the project.
+    """
+    found = [get_prediction(session, actor, prediction_id) for prediction_id in dict.fromkeys(prediction_ids)]
+    for row, _ in found:
+        if row.project_id != project_id:
+            raise NotFound(f"there is no prediction {row.id!r} in the project; look at the list of its predictions")
+    return found
+
+
 def list_predictions(
     session: Session, actor: Actor, project_id: str, *, model_id: str | None, cursor: str | None, limit: int
 ) -> tuple[list[PredictionPublic], str | None]:
