@@ -1,23 +1,21 @@
 """The screens of Gradio: they work behind our door, offline, with our own elements in them."""
 
 import numpy as np
+import pytest
 from playwright.sync_api import expect
 
+from axons.app.screens.pages import SCREENS
 from axons.app.tables import ProjectMember
 from tests.browser.annotating import Annotator
 from tests.browser.conftest import both_addresses
 
 
 @both_addresses
-def test_from_the_projects_one_gets_to_a_tile_in_its_frame(site, ana, new_page):
+def test_a_tile_is_in_its_frame(site, ana, new_page):
     tile = site.tile(ana, name="nerve")
     page = new_page(ana)
-    page.goto("/")
-    page.get_by_role("link", name="nerve").click()
-    page.get_by_role("link", name="row 0, column 0").click()
-    page.wait_for_url(f"**/annotate?tile={tile.id}")
-    expect(page.get_by_title("Annotator")).to_have_attribute("src", f"/annotate/{tile.id}")
-    expect(page.get_by_role("link", name="Full window")).to_have_attribute("href", f"/annotate/{tile.id}")
+    page.goto(f"/annotate?tile={tile.id}")
+    expect(page.locator("iframe")).to_have_attribute("src", f"/annotate/{tile.id}")
 
 
 def test_names_of_projects_are_text(site, ana, new_page):
@@ -25,14 +23,16 @@ def test_names_of_projects_are_text(site, ana, new_page):
     site.tile(ana, name=name)
     page = new_page(ana)
     page.goto("/")
-    page.get_by_role("link", name=name).click()
-    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
 
 
-def test_without_a_tile_one_is_told(new_page, ana):
+@pytest.mark.parametrize("path", ["/", *SCREENS])
+def test_a_student_opens_each_screen_without_a_complaint(site, ana, new_page, path):
+    project = site.project(ana, name="nerve")
     page = new_page(ana)
-    page.goto("/annotate")
-    expect(page.get_by_text("No tile is chosen")).to_be_visible()
+    page.goto(f"{path}?project={project.id}")
+    page.locator("axons-screen[data-ready]").wait_for()
+    expect(page.locator("main h1")).to_have_count(1)
 
 
 def test_what_is_drawn_in_the_frame_is_saved_by_itself_and_once(site, ana, new_page):
