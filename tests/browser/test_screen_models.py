@@ -82,7 +82,7 @@ def test_weights_are_imported_with_their_card(site, ana, project, tmp_path, new_
     name = "<b>brought</b>"
     page = opened(new_page(ana))
     page.get_by_text("Import a file").click()
-    page.get_by_label("Weights").set_input_files(folder / "model.safetensors")
+    page.get_by_label("Weights (.safetensors)").set_input_files(folder / "model.safetensors")
     page.get_by_label("Card (model.json)").set_input_files(folder / "model.json")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_role("button", name="Import").click()

@@ -124,7 +124,7 @@ def download_predictions_zip(
     files: dict[str, Path | bytes] = {}
     for number, (row, model, image) in enumerate(found, 1):
         path, _ = predictions.mask_file(platform, row)
-        name = safe_name(f"{number:03d}-{Path(row.name).stem}", "")
+        name = f"{number:03d}-{safe_name(Path(row.name).stem, '')}"
         files[f"{name}.mask{path.suffix}"] = path
         files[f"{name}.overlay.png"] = predictions.overlay_png(platform, row, model, image, opacity=0.45)
     files["areas.csv"] = predictions.predictions_csv([(row, model) for row, model, _ in found]).encode()

@@ -23,10 +23,6 @@ _NEEDED = re.compile(
 
 _CSS = ".gradio-container, .gradio-container > main { max-width: none !important; padding: 0 !important; }"
 
-# The system's own: those of the theme would be fetched below /static, which is ours.
-_FONT = (gr.themes.Font("system-ui"), gr.themes.Font("sans-serif"))
-_MONO = (gr.themes.Font("ui-monospace"), gr.themes.Font("monospace"))
-
 
 def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
     """Show the screens at every address of the site that is not taken yet."""
@@ -50,7 +46,7 @@ def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
             enable_monitoring=False,
             pwa=False,
             mcp_server=False,
-            theme=gr.themes.Soft(text_size=gr.themes.sizes.text_lg, font=_FONT, font_mono=_MONO),
+            theme=gr.themes.Soft(text_size=gr.themes.sizes.text_lg),
             css=_CSS,
             head=head(),
         )
