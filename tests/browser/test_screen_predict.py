@@ -52,7 +52,7 @@ def test_new_images_become_masks_whose_areas_are_counted(site, ana, project, mod
     files = [{"name": found, "mimeType": "image/png", "buffer": png(pixels)} for found in ("a.png", name)]
     page.get_by_label("New images: drop").set_input_files([*files, {**files[0], "name": "bad.png", "buffer": b"no image"}])
     page.get_by_role("button", name="Run").click()
-    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=30_000)
     expect(page.get_by_text("bad.png:")).to_be_visible()
     shown = [int(text.replace(",", "")) for text in page.locator("table.numbers td:nth-child(2)").all_inner_texts()]
     prediction = re.search("prediction=([^&]+)", page.url).group(1)

@@ -10,7 +10,7 @@ export async function drawResult(place, id, { models, mayEdit }) {
   const model = models.find((found) => found.id === row.model_id);
   const title = model ? `${row.name} · ${model.name} ${t("version {version}", model)}` : row.name;
   if (row.state !== "done") {
-    const text = row.state === "failed" ? t("It could not be predicted: {reason}", { reason: row.reason }) : t("It is not done yet; it is shown here when it is.");
+    const text = row.state === "failed" ? t("It could not be predicted: {reason}", { reason: row.reason }) : t("It is not done yet; open it again when it is.");
     place.replaceChildren(section(title, make("p", { className: row.state === "failed" ? "bad" : "quiet" }, text)));
     return;
   }
