@@ -14,7 +14,6 @@ SCREENS = {
     "/models": "Models",
     "/predict": "Predict",
     "/class": "My class",
-    "/admin": "Administration",
     "/account": "Account",
 }
 

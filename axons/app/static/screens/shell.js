@@ -28,7 +28,8 @@ class AxonsScreen extends HTMLElement {
   async connectedCallback() {
     if (this.isDrawn) return; // Gradio moves what it has drawn
     this.isDrawn = true;
-    for (const styled of document.querySelectorAll(".prose")) styled.classList.remove("prose"); // Gradio's looks of text
+    document.body.append(this); // out of reach of Gradio's looks, which would win over ours
+    document.querySelector("gradio-app")?.setAttribute("hidden", "");
     document.head.append(make("link", { rel: "stylesheet", href: new URL("screens.css", import.meta.url).href }));
     try {
       await this.draw();
@@ -66,7 +67,7 @@ class AxonsScreen extends HTMLElement {
 }
 
 function header(context) {
-  const { me, project, name } = context;
+  const { project, name } = context;
   const query = { project: project?.id };
   const steps = STEPS.map(([stage, path, text]) => {
     const properties = path === `/${name}` ? { "aria-current": "page" } : {};
@@ -74,15 +75,12 @@ function header(context) {
   });
   const rail = make("nav", { className: "rail", "aria-label": t("Steps of the project") }, make("ol", {}, ...steps));
   const elsewhere = make("nav", { className: "places", "aria-label": t("Places") },
-    ...places(me).map(([path, text]) => link(text, path, {}, path === (name === "home" ? "/" : `/${name}`) ? { "aria-current": "page" } : {})));
+    ...places().map(([path, text]) => link(text, path, {}, path === (name === "home" ? "/" : `/${name}`) ? { "aria-current": "page" } : {})));
   return make("header", {}, make("a", { className: "brand", href: "/" }, "Axons"), project ? rail : "", elsewhere,
     make("div", { className: "tools" }, drawBell(context), drawMenu(context)));
 }
 
-function places(me) {
-  const found = [["/", t("My projects")], ["/models", t("Models")], ["/class", t("My class")]];
-  return me.user.role === "administrator" ? [...found, ["/admin", t("Administration")]] : found;
-}
+const places = () => [["/", t("My projects")], ["/models", t("Models")], ["/class", t("My class")]];
 
 function markOf(project, stage) {
   const { mark, state, said, text } = stageOf(project, stage);
