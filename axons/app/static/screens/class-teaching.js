@@ -1,6 +1,6 @@
 /** What an educator does for a class: people, tasks, and what was handed in. */
 
-import { ask, button, carefulButton, choice, every, field, form, link, make, patch, post, remove, saveText, section, table } from "./base.js";
+import { ask, button, carefulButton, choice, complain, every, field, form, link, make, patch, post, remove, saveText, section, table } from "./base.js";
 import { t, time } from "./words.js";
 
 const MAX_NAMES = 200;
@@ -63,6 +63,7 @@ async function mark(handIn) {
   const choices = [["return", t("Mark and return"), true], ["mark", t("Mark only")], ["", t("Not yet")]];
   const chosen = await ask(t("Mark {student}", { student: handIn.user_name }), [...said, field(t("Mark"), value), field(t("Comment"), comment)], choices);
   if (!chosen) return;
+  if (!value.value.trim()) throw new Error(t("Type a mark; nothing was kept."));
   await post(`hand-ins/${handIn.id}/marks`, { value: value.value, comment: comment.value });
   if (chosen === "return") await post(`hand-ins/${handIn.id}/return`);
   location.reload();
@@ -116,22 +117,26 @@ function pastedForm(classroom) {
   const made = form([field(t("Add students"), names, t("One name a line; each gets an account and a first password."))], t("Make the accounts"), async (values) => {
     const lines = values.names.split("\n").map((line) => line.trim()).filter(Boolean);
     if (lines.length > MAX_NAMES) throw new Error(t("These are {num} names; paste at most {most} at once.", { num: lines.length, most: MAX_NAMES }));
-    const created = await post(`classrooms/${classroom.id}/students`, { students: lines.map((name) => ({ name })) });
+    const created = await post(`classrooms/${classroom.id}/students`, { students: lines.map((name) => ({ name: signInName(name), display_name: name })) });
     names.value = "";
     place.replaceChildren(passwords(created));
   });
   return make("div", {}, made, place);
 }
 
+/** What somebody of this name types to sign in: "Ana Müller" is ana.muller. */
+const signInName = (name) => name.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replace(/\s+/g, ".").replace(/[^\p{L}\p{N}_.@+-]/gu, "").replace(/^[.@+-]+/, "");
+
 /** Names that begin with a sign of a formula are kept from running in a spreadsheet. */
 const cell = (text) => `"${(/^[=+\-@]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
 
 function passwords(created) {
-  const rows = created.map((user) => [user.name, make("code", {}, user.password)]);
-  const csv = [[t("Name"), t("First password")], ...created.map((user) => [user.name, user.password])].map((row) => row.map(cell).join(","));
+  const rows = created.map((user) => [user.display_name, make("code", {}, user.name), make("code", {}, user.password)]);
+  const head = [t("Name"), t("Sign-in name"), t("First password")];
+  const csv = [head, ...created.map((user) => [user.display_name, user.name, user.password])].map((row) => row.map(cell).join(","));
   return make("div", {}, make("p", { className: "warn" }, t("The first passwords are shown this once: print them or save the file.")),
     button(t("Save as CSV"), async () => saveText("passwords.csv", csv.join("\r\n"), "text/csv")),
-    table(t("First passwords"), [t("Name"), t("First password")], rows));
+    table(t("First passwords"), head, rows));
 }
 
 function switches(classroom) {
@@ -140,7 +145,10 @@ function switches(classroom) {
   };
   return Object.entries(classroom.switches).map(([name, isOn]) => {
     const box = make("input", { type: "checkbox", checked: isOn });
-    box.addEventListener("change", () => patch(`classrooms/${classroom.id}`, { switches: { [name]: box.checked } }));
+    box.addEventListener("change", () => patch(`classrooms/${classroom.id}`, { switches: { [name]: box.checked } }).catch((error) => {
+      box.checked = !box.checked;
+      complain(error);
+    }));
     return make("label", { className: "row" }, box, texts[name]);
   });
 }

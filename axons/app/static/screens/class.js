@@ -8,14 +8,16 @@ export const words = () => ({
   title: t("My class"),
   explain: [
     t("An educator hands out tasks; each student works on a project of their own and hands in a [[training-set]] and a [[run]] with its report."),
-    t("You may hand in again until it is returned with a mark."),
+    t("You may hand in again; the newest counts."),
   ],
   command: () => null,
 });
 
 export async function open(main, { me }) {
   const classrooms = await every("classrooms");
-  const chosen = classrooms.find((row) => row.id === idInAddress("classroom")) ?? classrooms[0];
+  const task = idInAddress("task");
+  const wanted = task ? (await get(`assignments/${task}`)).classroom_id : idInAddress("classroom");
+  const chosen = classrooms.find((row) => row.id === wanted) ?? classrooms[0];
   if (classrooms.length > 1) main.append(chooser(classrooms, chosen));
   if (!chosen) main.append(empty(t("You are in no class yet.")));
   else if (chosen.your_role === "student") await drawTasks(main, chosen);
@@ -58,7 +60,8 @@ async function drawTasks(main, classroom) {
   main.append(section(t("My tasks"), make("ul", { className: "cards" }, ...cards)));
 }
 
-async function taskCard(task) {
+async function taskCard(task, place) {
+  const isFirst = place === 0; // one main action on a screen
   const handIns = task.your_hand_in_id ? (await get(`assignments/${task.id}/hand-ins?limit=1`)).items : [];
   const mark = handIns[0]?.mark;
   const state = handIns[0]?.returned_at ? t("returned") : handIns.length ? t("handed in {time}", { time: time(handIns[0].created_at) }) : t("open");
@@ -72,7 +75,7 @@ async function taskCard(task) {
       task.your_project_id
         ? link(t("Open my project"), "/images", { project: task.your_project_id }, { className: "button" })
         : button(t("Start"), () => start(task)),
-      task.your_project_id ? button(t("Hand in"), () => handIn(task), { isMain: true }) : null));
+      task.your_project_id ? button(t("Hand in"), () => handIn(task), { isMain: isFirst }) : null));
 }
 
 async function start(task) {
