@@ -50,7 +50,9 @@ def test_new_images_become_masks_whose_areas_are_counted(site, ana, project, mod
     name = "<img src=x onerror=alert(1)>.png"
     page = opened(new_page(ana, allowed=["422"]), f"/predict?project={project.id}")
     files = [{"name": found, "mimeType": "image/png", "buffer": png(pixels)} for found in ("a.png", name)]
-    page.get_by_label("New images: drop").set_input_files([*files, {**files[0], "name": "bad.png", "buffer": b"no image"}])
+    page.get_by_label("New images: drop").set_input_files(
+        [*files, {**files[0], "name": "bad.png", "buffer": b"no image"}]
+    )
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=30_000)
     expect(page.get_by_text("bad.png:")).to_be_visible()

@@ -137,7 +137,7 @@ function importForm(projects, screen) {
     field(t("Name"), make("input", { name: "name", required: true, maxLength: 80 })),
     field(t("Project"), choice(projects.map((row) => [row.id, row.name]), { name: "project", value: screen.context.project?.id ?? projects[0].id })),
     make("fieldset", {}, make("legend", {}, t("Without a card")),
-      field(t("Architecture"), choice(["unet", "fpn"].map((name) => [name, name]), { name: "architecture" })),
+      field(t("Architecture"), choice(["unet", "unetplusplus", "fpn", "deeplabv3plus", "segformer"].map((name) => [name, name]), { name: "architecture" })),
       field(t("Encoder"), text("encoder", "resnet18")),
       field(t("Channels"), choice([["3", t("3 (colour)")], ["1", t("1 (grey)")]], { name: "channels" })),
       field(t("Classes, by commas"), make("input", { name: "classes", placeholder: "background, axon" }), t("The first is the background."))),

@@ -21,7 +21,7 @@ export const words = () => ({
   title: t("Predict"),
   explain: [
     t("A [[model]] says for each pixel of a new [[image]] which [[class]] it takes it for: that is the [[mask]]."),
-    t("[[resolution]]: objects should look as large to the model as in its [[training]]. Where the [[pixel-size]] is known this is done for you."),
+    t("[[resolution|Resolution]]: objects should look as large to the model as in its [[training]]. Where the [[pixel-size]] is known this is done for you."),
     t("Look at the [[overlay]] before you trust an area; a model is surest of what it has seen in its [[training-set]]."),
   ],
   command: () => `axons predict ${idInAddress("model") ?? "MODEL"} image.png -o masks --overlay`,
