@@ -7,6 +7,7 @@ import { number, t, time } from "./words.js";
 const EVERY_MS = 15_000;
 const MOST = 50; // jobs that are looked through
 const SHOWN = 10;
+const SVG = "http://www.w3.org/2000/svg";
 
 const KINDS = {
   import: () => t("Import"), tile: () => t("Tiling"), freeze: () => t("Training set"), train: () => t("Training"),
@@ -25,7 +26,7 @@ export function drawBell({ me }) {
   const count = make("span", { className: "count", hidden: true });
   const list = make("ul", {});
   const panel = make("div", { className: "panel" }, make("p", { className: "quiet" }, t("What has ended")), list);
-  const bell = disclosure(t("What has ended"), make("span", {}, make("span", { "aria-hidden": "true" }, "🔔"), count), panel, () => {
+  const bell = disclosure(t("What has ended"), make("span", {}, drawing(), count), panel, () => {
     list.replaceChildren(...(jobs.length ? jobs.slice(0, SHOWN).map((job) => line(job, isNew(job))) : [make("li", { className: "quiet" }, t("Nothing yet."))]));
     if (jobs.length) localStorage.setItem(stored, jobs[0].finished_at);
     show();
@@ -50,6 +51,16 @@ export function drawBell({ me }) {
     return false;
   }, EVERY_MS);
   return bell;
+}
+
+// Not a character: many machines have no font with a bell.
+function drawing() {
+  const svg = document.createElementNS(SVG, "svg");
+  for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", width: 22, height: 22, "aria-hidden": "true", fill: "currentColor" })) svg.setAttribute(name, value);
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", "M12 2a2 2 0 0 0-2 2v.6A6.5 6.5 0 0 0 5.500 11v5L3 18.500V20h18v-1.500L18.500 16v-5A6.500 6.500 0 0 0 14 4.600V4a2 2 0 0 0-2-2Zm-2.500 19a2.500 2.500 0 0 0 5 0Z");
+  svg.append(path);
+  return svg;
 }
 
 const text = (job) => `${KINDS[job.kind]?.() ?? job.kind}: ${stateText(job)}`;

@@ -119,9 +119,9 @@ function presets() {
 }
 
 function countsOf({ summary }) {
-  const { num_images: images, num_records: tiles, classes, warnings = [] } = summary;
-  const counted = t("Images: {train} to train, {val} for [[validation]], {test} for the [[test]] · {tiles} labelled areas · {classes} classes", {
-    ...images, tiles, classes: classes.length,
+  const { num_images: images, images: sources, classes, warnings = [] } = summary;
+  const counted = t("Images: {train} to train, {val} for [[validation]], {test} for the [[test]] · {tiles} tiles · {classes} classes", {
+    ...images, tiles: sources.reduce((sum, { num_tiles: count }) => sum + count, 0), classes: classes.length,
   });
   return [...explained(counted), ...warnings.map((text) => make("span", { className: "warn" }, ` ⚠ ${text}`))];
 }
