@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import Frame, Page, expect
+from playwright.sync_api import Error, Frame, Page, expect
 
 from axons.app.tables import Tile
 
@@ -98,9 +98,18 @@ def wait_until_ready(page: Page) -> None:
 def wait_for(page: Page, is_so: Callable[[dict[str, Any]], Any], *, timeout_s: float = 60) -> None:
     """Until `is_so` of the page's state. Playwright's own waiting evaluates text, which our pages do not allow."""
     end = time.monotonic() + timeout_s
-    while not is_so(shown := page.evaluate("window.axons?.state() ?? {ready: false}")):
+    while not is_so(shown := _shown(page)):
         assert time.monotonic() < end, f"the page stays as it is: {shown}"
         page.wait_for_timeout(20)
+
+
+def _shown(page: Page) -> dict[str, Any]:
+    try:
+        return page.evaluate("window.axons?.state() ?? {ready: false}")
+    except Error as error:
+        if "context was destroyed" in error.message:  # the page is just being loaded again
+            return {"ready": False}
+        raise
 
 
 def state(page: Page) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_the_keys_work_in_the_frame_before_anybody_clicks_in_it(new_page, ana, t
     annotator = Annotator.open_in_frame(new_page(ana), tile)
     annotator.keys("e", "3")
     assert annotator.wait(lambda state: state["tool"] == "eraser")["class"] == 3
-    assert annotator.page.title() == "Axons"
+    assert annotator.page.title() == "Annotate · Axons"
 
 
 def test_the_frame_follows_from_tile_to_tile(site, new_page, ana):
