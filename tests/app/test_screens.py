@@ -9,12 +9,14 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from axons.app.pages import bundle
 from axons.app.screens import mounting
 from axons.app.screens.mounting import mount_screens
-from axons.app.screens.pages import build_screens
+from axons.app.screens.pages import SCREENS, build_screens
 from tests.app.browser import open_browser, signed_in
 
 CANARY = b"what no answer may hold"
+SCRIPT = f"/static/{bundle('screens').version}/screens/shell.js"
 # Components, and how a file is named to each of them.
 COMPONENTS = [
     (gr.File, lambda file: file),
@@ -86,7 +88,7 @@ def test_what_our_pages_do_not_need_is_not_there(platform, ana, method, path):
     assert (answer.status_code in (404, 405), "content-security-policy" in answer.headers) == (True, True)
 
 
-@pytest.mark.parametrize("path", ["/", "/annotate", "/config", "/theme.css", "/gradio_api/info", "/static/screens.js"])
+@pytest.mark.parametrize("path", ["/", *SCREENS, "/config", "/theme.css", "/gradio_api/info", SCRIPT])
 def test_what_our_pages_need_is_there_for_who_is_signed_in(platform, ana, path):
     assert signed_in(platform, ana).get(path).status_code == 200
     assert open_browser(platform).get(path).status_code == 401
