@@ -58,7 +58,7 @@ function drawing() {
   const svg = document.createElementNS(SVG, "svg");
   for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", width: 22, height: 22, "aria-hidden": "true", fill: "currentColor" })) svg.setAttribute(name, value);
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", "M12 2a2 2 0 0 0-2 2v.6A6.5 6.5 0 0 0 5.500 11v5L3 18.500V20h18v-1.500L18.500 16v-5A6.500 6.500 0 0 0 14 4.600V4a2 2 0 0 0-2-2Zm-2.500 19a2.500 2.500 0 0 0 5 0Z");
+  path.setAttribute("d", "M12 2a2 2 0 0 0-2 2v.6A6.5 6.5 0 0 0 5.5 11v5L3 18.5V20h18v-1.5L18.5 16v-5A6.5 6.5 0 0 0 14 4.600V4a2 2 0 0 0-2-2Zm-2.5 19a2.5 2.5 0 0 0 5 0Z");
   svg.append(path);
   return svg;
 }
