@@ -56,10 +56,10 @@ export function watchRun(run, context) {
   return place;
 }
 
-/** Take in epochs that are new; after a restart some are learnt anew, and all are read again. */
+/** Take in epochs that are new; after a restart some are learnt anew, and at the end the server has the final ones: all are read again. */
 async function takeMetrics(run, seen) {
   const last = seen.epochs.at(-1)?.epoch ?? 0;
-  const isAnew = seen.attempt !== undefined && (run.attempt !== seen.attempt || (run.status.epoch ?? last) < last - 1);
+  const isAnew = isOver(run) || (seen.attempt !== undefined && (run.attempt !== seen.attempt || (run.status.epoch ?? last) < last));
   seen.attempt = run.attempt;
   const { classes, epochs } = await get(`runs/${run.id}/metrics?after=${isAnew ? 0 : last}`);
   seen.classes = classes;
