@@ -22,7 +22,6 @@ _MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "json": "application/json",
-    "svg": "image/svg+xml",
 }
 
 

@@ -21,8 +21,6 @@ _NEEDED = re.compile(
     rf"/|{'|'.join(SCREENS)}|/(assets|static)/[^?]+|/theme\.css|/config|/gradio_api/(info|startup-events|app_id)"
 )
 
-_CSS = ".gradio-container, .gradio-container > main { max-width: none !important; padding: 0 !important; }"
-
 
 def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
     """Show the screens at every address of the site that is not taken yet."""
@@ -47,7 +45,6 @@ def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
             pwa=False,
             mcp_server=False,
             theme=gr.themes.Soft(text_size=gr.themes.sizes.text_lg),
-            css=_CSS,
             head=head(),
         )
     # Only `launch()` sets it, and without it whoever is signed in could have any file of the server copied to where it
