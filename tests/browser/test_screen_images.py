@@ -38,16 +38,6 @@ def opened(new_page, ana, project):
     return opened
 
 
-def test_files_are_sent_and_imported_together_and_an_empty_one_is_named(site, opened, project):
-    page = opened()
-    files = [file("a.png", png(disks(0))), file("b.png", png(disks(1))), file("nothing.png", b"")]
-    page.get_by_label("Images or ZIP files").set_input_files(files)
-    expect(page.get_by_text("The file is empty (0 bytes)")).to_be_visible()
-    page.wait_for_url("**import=*")
-    (job,) = rows_of(site, Job)
-    assert {row.name for row in rows_of(site, Upload) if row.id in job.request["uploads"]} == {"a.png", "b.png"}
-
-
 def test_a_broken_connection_is_told_and_only_what_is_missing_is_sent_again(site, opened):
     page = opened(allowed=["ERR_FAILED", "net::"])
     is_cut = [True]
@@ -97,21 +87,6 @@ def test_a_copy_is_excluded_with_one_press_and_taken_back_with_another(site, ana
     page.get_by_role("button", name="Use b.png again").click()
     page.get_by_role("button", name="Exclude b.png").wait_for()
     assert not any(row.is_excluded for row in rows_of(site, Image))
-
-
-def test_the_preview_counts_the_tiles_that_are_made(site, ana, opened, project):
-    image = site.image(ana, project, disks(0))
-    page = opened()
-    expect(page.get_by_text(f"{len(site.tiles(image))} tiles in this image")).to_be_visible()
-    page.get_by_label("Tile size, px").fill("70")
-    expect(page.get_by_text("6 tiles in this image, 6 in all 1 images; now there are 6 of 64 px.")).to_be_visible()
-    page.get_by_label("Tile size, px").fill("100")
-    expect(page.get_by_text("2 tiles in this image")).to_be_visible()
-    page.get_by_role("button", name="Make these tiles").click()
-    expect(page.get_by_text("6 tiles of 64 px become 2 tiles of 100 px. Every label stays")).to_be_visible()
-    page.get_by_role("dialog").get_by_role("button", name="Make tiles").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    assert [job.request for job in rows_of(site, Job) if job.kind == "tile"] == [{"tile": 100}]
 
 
 def test_group_split_pixel_size_and_name_are_edited_and_an_image_comes_back_from_the_trash(site, ana, opened, project):
