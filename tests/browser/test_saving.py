@@ -169,7 +169,7 @@ def test_a_draft_is_offered_after_a_reload_and_gives_back_the_same_labels(site, 
     dialog = page.get_by_role("dialog", name="Labels that were not saved")
     expect(dialog).to_contain_text(str(datetime.now().year))
     dialog.get_by_role("button", name="Restore them").click()
-    wait_for_save(page)
+    wait_for(page, lambda shown: shown["rev"] == 1)
     assert (state(page)["crc32"], state(page)["rev"]) == (drawn, 1)
     assert site.annotation(ana, tile)["crc32"] == drawn
     page.reload()
@@ -189,7 +189,7 @@ def test_what_was_drawn_survives_a_crash_of_the_page(site, ana, new_page, tile):
     page = page.context.new_page()
     open_tile(page, tile)
     page.get_by_role("button", name="Restore them").click()
-    wait_for_save(page)
+    wait_for(page, lambda shown: shown["rev"] == 1)
     assert site.annotation(ana, tile)["crc32"] == drawn
 
 
@@ -410,7 +410,7 @@ def test_nothing_is_saved_in_the_name_of_somebody_else(site, ana, ben, new_page,
     site.sign_in(page.context, ana)
     page.reload()
     page.get_by_role("button", name="Restore them").click()
-    wait_for_save(page)
+    wait_for(page, lambda shown: shown["rev"] == 1)
     assert [(row.author_id, row.crc32) for row in revisions(site, tile)] == [(ana.user_id, drawn)]
 
 
