@@ -35,10 +35,10 @@ export function addressOf(path, query = {}) {
   return found.size ? `${path}?${found}` : path;
 }
 
-/** A label with the field that it names; `hint` is read with it. */
+/** A label with the field that it names; `hint` is read with it, and stands above so that fields in a row are level. */
 export function field(label, input, hint = null) {
   const said = hint && make("small", {}, hint);
-  return make("label", { className: "field" }, make("span", {}, label), input, said);
+  return make("label", { className: "field" }, make("span", {}, label), said, input);
 }
 
 /** A choice out of [value, text] pairs. */
@@ -161,7 +161,21 @@ export function ask(title, body, choices) {
 
 /** Let the browser keep a text as a file. */
 export function saveText(name, text, type = "text/plain") {
-  const address = URL.createObjectURL(new Blob([text], { type }));
+  saveBlob(name, new Blob([text], { type }));
+}
+
+/**
+ * Let the browser keep a file that the server makes first.
+ * @throws {RequestFailed} the server refuses
+ */
+export async function saveFile(path, name) {
+  const response = await fetch(path);
+  if (!response.ok) throw new RequestFailed(response.status, await response.json().catch(() => null));
+  saveBlob(name, await response.blob());
+}
+
+function saveBlob(name, blob) {
+  const address = URL.createObjectURL(blob);
   make("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }

@@ -93,7 +93,7 @@ function asking(screen) {
   const files = fileChooser();
   const images = imageChooser(project);
   const progress = make("div", { "aria-live": "polite" });
-  const run = button(t("Run"), () => runAll(screen, { files, images, scale, progress }), { isMain: true });
+  const run = button(t("Run the model"), () => runAll(screen, { files, images, scale, progress }), { isMain: true });
   const job = idInAddress("job");
   if (job) followJob(screen, job, progress).catch(() => noteInAddress({ job: null }));
   const scaleField = field(t("Scale, 0.05 to 4"), scale);

@@ -28,7 +28,7 @@ class AxonsScreen extends HTMLElement {
   async connectedCallback() {
     if (this.isDrawn) return; // Gradio moves what it has drawn
     this.isDrawn = true;
-    document.body.append(this); // out of reach of Gradio's looks, which would win over ours
+    document.body.prepend(this); // out of reach of Gradio's looks, which would win over ours; first for the keyboard, too
     document.querySelector("gradio-app")?.setAttribute("hidden", "");
     document.head.append(make("link", { rel: "stylesheet", href: new URL("screens.css", import.meta.url).href }));
     try {

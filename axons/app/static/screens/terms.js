@@ -13,8 +13,10 @@ export function term(key, text = null) {
 
 /** A sentence with [[terms]] in it, as nodes: `[[iou]]`, or `[[iou|overlap]]` to call it otherwise. */
 export function explained(sentence) {
-  return sentence.split(/(\[\[[a-z-]+(?:\|[^\]]+)?\]\])/).map((part) => {
-    const found = /^\[\[([a-z-]+)(?:\|([^\]]+))?\]\]$/.exec(part);
-    return found ? term(found[1], found[2]) : part;
+  return sentence.split(/(\[\[[a-z-]+(?:\|[^\]]+)?\]\]\S*)/).map((part) => {
+    const found = /^\[\[([a-z-]+)(?:\|([^\]]+))?\]\](.*)$/.exec(part);
+    if (!found) return part;
+    const [, key, text, after] = found; // a full stop must not stand alone on the next line
+    return after ? make("span", { className: "together" }, term(key, text), after) : term(key, text);
   });
 }

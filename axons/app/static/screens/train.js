@@ -152,7 +152,9 @@ function drawRuns(project, runs, sets, shown) {
 
 function scoreOf(run) {
   const scores = run.evaluation.splits?.val;
-  return scores ? t("{score} (validation, {n} images)", { score: score(scores.mean_iou), n: scores.num_images }) : null;
+  if (!scores) return null;
+  const values = { score: score(scores.mean_iou), n: scores.num_images };
+  return values.n === 1 ? t("{score} (validation, 1 image)", values) : t("{score} (validation, {n} images)", values);
 }
 
 function setOf(run, sets) {
