@@ -97,7 +97,7 @@ function asking(screen) {
   const job = idInAddress("job");
   if (job) followJob(screen, job, progress).catch(() => noteInAddress({ job: null }));
   const scaleField = field(t("Scale, 0.05 to 4"), scale);
-  scaleField.append(hint);
+  scale.before(hint);
   return [
     section(t("Model"), make("div", { className: "row" }, field(t("Model"), select), scaleField, make("span", { className: "quiet" }, term("resolution")))),
     section(t("Images"), files.element, images.element, make("p", { className: "row" }, run), progress),
