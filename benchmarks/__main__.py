@@ -37,6 +37,8 @@ ROWS = {  # name: module, in the order of the stages
     "upload": "upload",
     "serve": "serve",
     "class": "class_load",
+    "screens": "screens",
+    "scale": "scale",
 }
 
 _TIMEOUT_S = 30 * 60
