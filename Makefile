@@ -4,6 +4,7 @@
 #   make demo     set up and run the loop without a server: images -> training set -> model -> report
 #   make test     set up and run the tests (about half an hour on two cores); installs Chromium if there is none
 #   make faults   the tests at full size; writes docs/faults.md   (FAST=1: a quarter of an hour, without the long ones, writes nothing)
+#   make fuzz     hostile files for half an hour   (SECONDS=)
 #   make bench    every stage against a peer; writes benchmarks/RESULTS.md
 #   make docs     the pages that are made from the code: docs/rest.md, docs/settings.md
 #   make lint     style and types
@@ -13,6 +14,7 @@ VENV ?= .venv
 OUT ?= axons-demo
 PORT ?= 8000
 DATA ?= axons-data
+SECONDS ?= 1800
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -25,7 +27,7 @@ EXTRAS := openvino,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run demo test chromium faults bench docs lint clean
+.PHONY: run demo test chromium faults fuzz bench docs lint clean
 
 run: $(VENV)/.ready
 	$(BIN)/axons up --port $(PORT) --data $(DATA)
@@ -47,6 +49,10 @@ else
 	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/app tests/test_demo.py tests/data/test_hostile_images.py \
 	  tests/data/test_decoding.py tests/data/test_archives.py tests/model/test_files.py --faults-report docs/faults.md
 endif
+
+fuzz: $(VENV)/.ready
+	$(PIP) install --progress-bar on -c constraints.txt -e '.[$(EXTRAS),fuzz]'
+	$(BIN)/python -m tests.faults.fuzz $(SECONDS)
 
 bench: $(VENV)/.ready-bench
 	$(BIN)/python -m benchmarks
