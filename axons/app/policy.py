@@ -9,7 +9,7 @@ from axons.errors import NotAllowed
 ProjectRole = Literal["owner", "editor", "viewer"]
 
 Action = Literal[
-    "accounts.manage",  # add, reset, disable people anywhere
+    "accounts.manage",  # add, reset, disable people anywhere; educators do it in their classes
     "classroom.create",
     "project.create",
     "jobs.manage",  # see and cancel the jobs of everybody

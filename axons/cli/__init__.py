@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from axons import __version__
-from axons.cli import account, jobs, local, models, projects, training
+from axons.cli import account, classes, jobs, local, models, projects, training
 from axons.errors import AxonsError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(account.login)
 app.command()(account.logout)
 app.add_typer(account.tokens, name="token")
 app.add_typer(account.users, name="user")
+app.add_typer(classes.classes, name="class")
 app.add_typer(projects.projects, name="project")
 app.add_typer(projects.images, name="images")
 app.add_typer(projects.annotations, name="annotations")

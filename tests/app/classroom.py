@@ -1,9 +1,27 @@
 """A class with its people, and a template project with labels, as rows."""
 
+import itertools
+
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.tables import Image, LabelClass, Membership, Project, Revision, Tile, Tiling, new_id, now
+from axons.app.tables import (
+    Image,
+    Job,
+    LabelClass,
+    Membership,
+    Project,
+    Revision,
+    Run,
+    Tile,
+    Tiling,
+    TrainingSet,
+    new_id,
+    now,
+)
 from tests.app.conftest import As
+
+FAILED = "the GPU ran out of memory; choose a smaller batch"
+_NUMBERS = itertools.count(1)
 
 
 def make_class(platform: Platform, teacher: Actor, *students: Actor, name: str = "4b") -> dict:
@@ -91,3 +109,19 @@ def join(platform: Platform, classroom: dict, actor: Actor, role: str) -> None:
     """Put somebody into a class as a row."""
     row = Membership(classroom_id=classroom["id"], user_id=actor.user_id, role=role)
     platform.database.write(lambda session: session.add(row))
+
+
+def add_run(platform: Platform, classroom: dict, owner: Actor, project_id: str, state: str, **status) -> None:
+    """A training of a frozen set, as rows; `status` as the run itself tells it."""
+
+    def add(session) -> None:
+        where, by = {"project_id": project_id}, {"created_by": owner.user_id}
+        kept = TrainingSet(**where, **by, number=next(_NUMBERS), name="disks", state="ready", key="training-sets/x")
+        job = Job(kind="train", state=state, user_id=owner.user_id, classroom_id=classroom["id"], **where)
+        job.reason = FAILED if state == "failed" else ""
+        session.add_all([kept, job])
+        session.flush()
+        of = {"training_set_id": kept.id, "job_id": job.id, "status": status}
+        session.add(Run(**where, **by, **of, number=next(_NUMBERS), name="run", key="models/x", config={}))
+
+    platform.database.write(add)

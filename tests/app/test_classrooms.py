@@ -1,9 +1,11 @@
 """School classes."""
 
 import pytest
+from sqlmodel import select
 
 from axons.app.services.access import is_switched_on
-from tests.app.browser import open_browser
+from axons.app.tables import Audit, Model, Project
+from tests.app.browser import open_browser, signed_in
 from tests.app.classroom import join, make_class
 from tests.app.conftest import As, add_user
 
@@ -149,3 +151,68 @@ def test_the_last_educator_stays(platform, teacher, classroom):
 def test_an_archived_class_takes_nobody_in(platform, teacher, ben, classroom):
     As(platform, teacher).patch(f"/v1/classrooms/{classroom['id']}", json={"is_archived": True})
     assert As(platform, ben).post("/v1/classrooms/join", json={"code": classroom["join_code"]}).status_code == 404
+
+
+def test_the_limits_of_the_installation_are_told_to_educators(platform, teacher, ana, classroom):
+    limits = As(platform, teacher).get(f"/v1/classrooms/{classroom['id']}").json()["default_limits"]
+    assert limits["max_active_trainings"] == platform.settings.max_active_trainings
+    assert As(platform, ana).get(f"/v1/classrooms/{classroom['id']}").json()["default_limits"] is None
+
+
+def test_a_limit_that_is_taken_back_is_that_of_the_installation(platform, teacher, classroom):
+    address = f"/v1/classrooms/{classroom['id']}"
+    As(platform, teacher).patch(address, json={"limits": {"max_active_trainings": 3}})
+    changed = As(platform, teacher).patch(address, json={"limits": {"max_active_trainings": None}}).json()
+    assert changed["limits"]["max_active_trainings"] is None
+
+
+def test_an_educator_disables_and_enables_a_student_of_the_own_class(platform, teacher, ana, classroom):
+    browser = signed_in(platform, ana)
+    address = f"/v1/users/{ana.user_id}"
+    assert As(platform, teacher).patch(address, json={"is_active": False}).json()["is_active"] is False
+    assert browser.get("/api/v1/auth/me").status_code == 401
+    assert As(platform, teacher).patch(address, json={"is_active": True}).json()["is_active"] is True
+
+    def written(session) -> list[tuple[str, str | None]]:
+        rows = session.exec(select(Audit).where(Audit.object_id == ana.user_id).order_by(Audit.number)).all()
+        return [(row.action, row.actor_id) for row in rows]
+
+    who = teacher.user_id
+    assert platform.database.read(written)[-2:] == [("user.disable", who), ("user.enable", who)]
+
+
+def test_an_educator_disables_nobody_else_and_changes_nothing_else(platform, teacher, ana, ben, classroom):
+    other = add_user(platform, "other", "educator")
+    join(platform, classroom, other, "educator")
+    disabled = {"is_active": False}
+    as_teacher = As(platform, teacher)
+    assert as_teacher.patch(f"/v1/users/{ben.user_id}", json=disabled).status_code == 404
+    assert as_teacher.patch(f"/v1/users/{other.user_id}", json=disabled).status_code == 404
+    assert as_teacher.patch(f"/v1/users/{teacher.user_id}", json=disabled).status_code == 403
+    for change in ({"role": "educator"}, {"display_name": "x"}, {"is_active": False, "role": "educator"}):
+        assert as_teacher.patch(f"/v1/users/{ana.user_id}", json=change).status_code == 403
+
+
+def test_the_class_sees_what_is_shared_with_it(platform, teacher, ana, ben, classroom):
+    join(platform, classroom, ben, "student")
+    other = make_class(platform, teacher, name="4c")
+    for place, visibility in ((classroom, "classroom"), (classroom, "private"), (other, "classroom")):
+        add_model(platform, ana, place, visibility)
+    shown = As(platform, ben).get(f"/v1/classrooms/{classroom['id']}/models").json()["items"]
+    assert [row["name"] for row in shown] == ["classroom of 4b"]
+    assert As(platform, ben).get(f"/v1/classrooms/{other['id']}/models").status_code == 404
+
+
+def add_model(platform, owner, classroom: dict, visibility: str) -> None:
+    """A model in a project of a class."""
+
+    def add(session) -> None:
+        project = Project(name="nerve", owner_id=owner.user_id, classroom_id=classroom["id"])
+        session.add(project)
+        session.flush()
+        model = Model(project_id=project.id, name=f"{visibility} of {classroom['name']}", version=1, key="models/x")
+        model.sha256, model.card, model.created_by = "0" * 64, {}, owner.user_id
+        model.visibility = visibility
+        session.add(model)
+
+    platform.database.write(add)

@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
+from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.rest.users import UserCreated, created, first_passwords
-from axons.app.services import classrooms
+from axons.app.services import classrooms, models, progress
 from axons.app.services.classrooms import (
     ClassroomCreate,
     ClassroomPublic,
@@ -19,6 +20,9 @@ from axons.app.services.classrooms import (
     MemberUpdate,
     StudentCreate,
 )
+from axons.app.services.models import ModelPublic
+from axons.app.services.progress import STUCK_MINUTES, StudentProgress
+from axons.app.tables import Classroom
 
 router = APIRouter(prefix="/classrooms", tags=["classrooms"])
 
@@ -29,6 +33,11 @@ class Join(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     code: Annotated[str, Field(min_length=1, max_length=40, pattern="^[A-Za-z0-9 -]+$")]
+
+
+StuckMinutes = Annotated[
+    float, Query(ge=1, le=100_000, description="Without a change for so long one counts as stuck.")
+]
 
 
 class StudentList(BaseModel):
@@ -44,7 +53,7 @@ def create_classroom(platform: PlatformOf, actor: ActorOf, form: ClassroomCreate
     """Make a class that you teach; educators may."""
 
     def create(session: Session) -> ClassroomPublic:
-        return classrooms.public(session, actor, classrooms.create_classroom(session, actor, form))
+        return _public(platform, session, actor, classrooms.create_classroom(session, actor, form))
 
     return platform.database.write(create)
 
@@ -57,7 +66,7 @@ def list_classrooms(
 
     def answer(session: Session) -> Page[ClassroomPublic]:
         rows, following = classrooms.list_classrooms(session, actor, cursor=cursor, limit=limit)
-        return Page(items=[classrooms.public(session, actor, row) for row in rows], next=following)
+        return Page(items=[_public(platform, session, actor, row) for row in rows], next=following)
 
     return platform.database.read(answer)
 
@@ -67,7 +76,7 @@ def join_classroom(platform: PlatformOf, actor: ActorOf, form: Join) -> Classroo
     """Become a student of the class with this join code."""
 
     def join(session: Session) -> ClassroomPublic:
-        return classrooms.public(session, actor, classrooms.join(session, actor, form.code))
+        return _public(platform, session, actor, classrooms.join(session, actor, form.code))
 
     return platform.database.write(join)
 
@@ -77,7 +86,7 @@ def get_classroom(platform: PlatformOf, actor: ActorOf, classroom_id: Id) -> Cla
     """A class that you are in."""
 
     def answer(session: Session) -> ClassroomPublic:
-        return classrooms.public(session, actor, classrooms.get_classroom(session, actor, classroom_id))
+        return _public(platform, session, actor, classrooms.get_classroom(session, actor, classroom_id))
 
     return platform.database.read(answer)
 
@@ -87,7 +96,7 @@ def update_classroom(platform: PlatformOf, actor: ActorOf, classroom_id: Id, for
     """Rename a class, set its switches and limits, or archive it; its educators may."""
 
     def update(session: Session) -> ClassroomPublic:
-        return classrooms.public(session, actor, classrooms.update_classroom(session, actor, classroom_id, form))
+        return _public(platform, session, actor, classrooms.update_classroom(session, actor, classroom_id, form))
 
     return platform.database.write(update)
 
@@ -95,13 +104,13 @@ def update_classroom(platform: PlatformOf, actor: ActorOf, classroom_id: Id, for
 @router.post("/{classroom_id}/join-code", operation_id="renew_join_code")
 def renew_join_code(platform: PlatformOf, actor: ActorOf, classroom_id: Id) -> ClassroomPublic:
     """Make a new join code; the old one no longer works. Its educators may."""
-    return platform.database.write(lambda session: _with_code(session, actor, classroom_id, is_open=True))
+    return _with_code(platform, actor, classroom_id, is_open=True)
 
 
 @router.delete("/{classroom_id}/join-code", operation_id="close_join_code")
 def close_join_code(platform: PlatformOf, actor: ActorOf, classroom_id: Id) -> ClassroomPublic:
     """Let nobody else join; its educators may."""
-    return platform.database.write(lambda session: _with_code(session, actor, classroom_id, is_open=False))
+    return _with_code(platform, actor, classroom_id, is_open=False)
 
 
 @router.get("/{classroom_id}/members", operation_id="list_classroom_members")
@@ -140,6 +149,27 @@ def remove_member(platform: PlatformOf, actor: ActorOf, classroom_id: Id, user_i
     return Response(status_code=204)
 
 
+@router.get("/{classroom_id}/progress", operation_id="get_classroom_progress")
+def get_progress(
+    platform: PlatformOf, actor: ActorOf, classroom_id: Id, stuck_minutes: StuckMinutes = STUCK_MINUTES
+) -> list[StudentProgress]:
+    """How far every student of the class has come, who is stuck first; its educators may."""
+    return platform.database.read(
+        lambda session: progress.class_progress(session, actor, classroom_id, stuck_minutes=stuck_minutes)
+    )
+
+
+@router.get("/{classroom_id}/models", operation_id="list_classroom_models")
+def list_models(
+    platform: PlatformOf, actor: ActorOf, classroom_id: Id, cursor: Cursor = None, limit: Limit = PAGE
+) -> Page[ModelPublic]:
+    """The models that are shared with a class that you are in, the newest first."""
+    items, following = platform.database.read(
+        lambda session: models.list_class_models(session, actor, classroom_id, cursor=cursor, limit=limit)
+    )
+    return Page(items=items, next=following)
+
+
 @router.post("/{classroom_id}/students", status_code=201, operation_id="create_students")
 def create_students(platform: PlatformOf, actor: ActorOf, classroom_id: Id, form: StudentList) -> list[UserCreated]:
     """Make accounts for a list of students and put them into the class; the first passwords are shown this once."""
@@ -151,6 +181,13 @@ def create_students(platform: PlatformOf, actor: ActorOf, classroom_id: Id, form
     return [created(user, password) for user, password in zip(users, first, strict=True)]
 
 
-def _with_code(session: Session, actor: Actor, classroom_id: str, *, is_open: bool) -> ClassroomPublic:
-    classroom = classrooms.renew_join_code(session, actor, classroom_id, is_open=is_open)
-    return classrooms.public(session, actor, classroom)
+def _with_code(platform: Platform, actor: Actor, classroom_id: str, *, is_open: bool) -> ClassroomPublic:
+    def renew(session: Session) -> ClassroomPublic:
+        classroom = classrooms.renew_join_code(session, actor, classroom_id, is_open=is_open)
+        return _public(platform, session, actor, classroom)
+
+    return platform.database.write(renew)
+
+
+def _public(platform: Platform, session: Session, actor: Actor, classroom: Classroom) -> ClassroomPublic:
+    return classrooms.public(session, actor, classroom, platform.settings)

@@ -64,7 +64,7 @@ def get_user(platform: PlatformOf, actor: ActorOf, user_id: Id) -> UserPublic:
 
 @router.patch("/{user_id}", operation_id="update_user")
 def update_user(platform: PlatformOf, actor: ActorOf, user_id: Id, form: UserUpdate) -> UserPublic:
-    """Change how you are shown; administrators change roles and disable accounts."""
+    """Change how you are shown; educators disable the students of their classes, administrators do the rest."""
     return platform.database.write(lambda session: users.public(users.update_user(session, actor, user_id, form)))
 
 

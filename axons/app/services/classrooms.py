@@ -14,6 +14,7 @@ from axons.app.services import audit
 from axons.app.services.access import teaches
 from axons.app.services.paging import page_of
 from axons.app.services.users import UserCreate, add_user, find_user
+from axons.app.settings import Settings
 from axons.app.tables import Classroom, Membership, User, now
 from axons.app.tables.people import ClassroomRole
 from axons.app.texts import AccountName, Name, ShortLine
@@ -80,13 +81,18 @@ class StudentCreate(BaseModel):
 
 
 class ClassroomPublic(BaseModel):
-    """A class as one of it sees it; the join code and the limits are for its educators."""
+    """A class as one of it sees it; the join code and the limits are for its educators.
+
+    Args:
+        default_limits: of the installation, which hold where `limits` has None.
+    """
 
     id: str
     name: str
     your_role: Literal["student", "educator", "administrator"]
     switches: dict[Switch, bool]
     limits: ClassroomLimits | None
+    default_limits: ClassroomLimits | None
     join_code: str | None
     num_students: int
     created_at: datetime
@@ -148,7 +154,7 @@ def get_classroom(session: Session, actor: Actor, classroom_id: str, *, teaching
     return classroom
 
 
-def public(session: Session, actor: Actor, classroom: Classroom) -> ClassroomPublic:
+def public(session: Session, actor: Actor, classroom: Classroom, settings: Settings) -> ClassroomPublic:
     """The class as the actor may see it."""
     is_teaching = teaches(session, actor, classroom.id)
     membership = session.get(Membership, (classroom.id, actor.user_id))
@@ -157,12 +163,14 @@ def public(session: Session, actor: Actor, classroom: Classroom) -> ClassroomPub
         .select_from(Membership)
         .where(col(Membership.classroom_id) == classroom.id, col(Membership.role) == "student")
     )
+    defaults = ClassroomLimits(**settings.model_dump(include=set(ClassroomLimits.model_fields)))
     return ClassroomPublic(
         id=classroom.id,
         name=classroom.name,
         your_role=membership.role if membership else "administrator",
         switches={switch: classroom.switches.get(switch, default) for switch, default in SWITCHES.items()},
         limits=ClassroomLimits(**classroom.limits) if is_teaching else None,
+        default_limits=defaults if is_teaching else None,
         join_code=classroom.join_code if is_teaching else None,
         num_students=session.exec(students).one(),
         created_at=classroom.created_at,

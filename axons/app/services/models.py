@@ -14,6 +14,7 @@ from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.services import audit
 from axons.app.services.access import get_project, is_switched_on, teaches, visible_projects
+from axons.app.services.classrooms import get_classroom
 from axons.app.services.paging import page_of
 from axons.app.services.trash import throw_away
 from axons.app.services.turns import take_turns
@@ -136,6 +137,22 @@ def list_models(
         statement = statement.where(col(Model.name) == name)
     if is_promoted is not None:
         statement = statement.where(col(Model.is_promoted).is_(is_promoted))
+    keys = [col(Model.created_at), col(Model.id)]
+    models, following = page_of(session, statement, keys, cursor=cursor, limit=limit, newest_first=True)
+    return public_models(session, models), following
+
+
+def list_class_models(
+    session: Session, actor: Actor, classroom_id: str, *, cursor: str | None, limit: int
+) -> tuple[list[ModelPublic], str | None]:
+    """Models that are shared with a class, the newest first.
+
+    Raises:
+        NotFound: there is no class of this id for the actor.
+    """
+    get_classroom(session, actor, classroom_id)
+    is_shared = (col(Model.visibility) == "classroom", col(Project.classroom_id) == classroom_id)
+    statement: Any = select(Model).join(Project, col(Model.project_id) == Project.id).where(*_open(actor), *is_shared)
     keys = [col(Model.created_at), col(Model.id)]
     models, following = page_of(session, statement, keys, cursor=cursor, limit=limit, newest_first=True)
     return public_models(session, models), following

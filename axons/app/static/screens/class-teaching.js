@@ -1,20 +1,26 @@
-/** What an educator does for a class: people, tasks, and what was handed in. */
+/** What an educator does for a class: how far everybody is, tasks and what was handed in, people, rules, models. */
 
-import { ask, button, carefulButton, choice, complain, every, field, form, link, make, patch, post, remove, saveText, section, table } from "./base.js";
+import { ask, button, carefulButton, choice, every, field, form, link, make, patch, post, remove, section, table } from "./base.js";
+import { modelsPart } from "./class-models.js";
+import { educatorParts, joinCode, studentParts } from "./class-people.js";
+import { progressPart } from "./class-progress.js";
+import { limitsForm, switches } from "./class-rules.js";
 import { t, time } from "./words.js";
 
-const MAX_NAMES = 200;
-
-export async function drawClassroom(main, classroom) {
-  const [members, tasks, projects] = await Promise.all([
+export async function drawClassroom(main, classroom, me) {
+  const [members, tasks, projects, progress, models] = await Promise.all([
     every(`classrooms/${classroom.id}/members`), every(`assignments?classroom_id=${classroom.id}`), every("projects"),
+    progressPart(classroom), modelsPart(classroom),
   ]);
-  const students = members.filter((member) => member.role === "student");
   main.append(
-    section(t("Tasks"), ...(await taskParts(tasks)), assignForm(classroom, projects)),
+    progress,
+    section(t("Tasks"), ...(await taskParts(tasks)), assignForm(classroom, projects.filter((project) => project.owner_id === me.user.id))),
     section(t("Join code"), joinCode(classroom)),
-    section(t("Roster"), roster(classroom, members, students), pastedForm(classroom)),
-    section(t("What students may do"), ...switches(classroom)));
+    section(t("Accounts"), ...studentParts(classroom, members)),
+    section(t("Educators"), ...educatorParts(classroom, members)),
+    section(t("What students may do"), ...switches(classroom)),
+    section(t("Limits"), make("p", { className: "quiet" }, t("They hold for each student in the projects of this class, not for educators.")), limitsForm(classroom)),
+    models);
 }
 
 // -- Tasks ---------------------------------------------------------------------------------------------------------------
@@ -35,11 +41,31 @@ async function taskParts(tasks) {
           await post(`assignments/${task.id}/hand-out`);
           return t("Everybody has a copy.");
         }) : null,
+        button(t("Change"), () => change(task), { "aria-label": t("Change the task {title}", task) }),
         carefulButton(t("Withdraw"), t("Withdraw the task?"), async () => {
           await remove(`assignments/${task.id}`);
           location.reload();
         })));
   }));
+}
+
+async function change(task) {
+  const title = make("input", { required: true, maxLength: 120, value: task.title });
+  const text = make("textarea", { maxLength: 5000, rows: 4, value: task.text });
+  const due = make("input", { type: "datetime-local", value: task.due_at ? localMinute(task.due_at) : "" });
+  const fields = [field(t("Title"), title), field(t("What to do"), text), field(t("Due"), due, t("Copies that were handed out stay as they are."))];
+  if (await ask(t("Change the task"), fields, [["yes", t("Save"), true], ["", t("Leave it")]]) !== "yes") return;
+  await patch(`assignments/${task.id}`, { title: title.value, text: text.value, due_at: moment(due.value) });
+  location.reload();
+}
+
+/** What a field of a date and a time gives, as REST takes it. */
+const moment = (value) => (value ? new Date(value).toISOString() : null);
+
+/** A moment as such a field takes it, in the time of this computer. */
+function localMinute(stamp) {
+  const date = new Date(stamp);
+  return new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
 /** Lists come with the newest first. */
@@ -69,8 +95,7 @@ async function mark(handIn) {
   location.reload();
 }
 
-function assignForm(classroom, projects) {
-  const mine = projects.filter((project) => project.role === "owner");
+function assignForm(classroom, mine) {
   const fields = [
     field(t("Title"), make("input", { name: "title", required: true, maxLength: 120 })),
     field(t("What to do"), make("textarea", { name: "text", rows: 3, maxLength: 5000 })),
@@ -80,75 +105,8 @@ function assignForm(classroom, projects) {
   return form(fields, t("Assign"), async (values) => {
     await post("assignments", {
       classroom_id: classroom.id, title: values.title, text: values.text, template_project_id: values.template || null,
-      due_at: values.due ? new Date(values.due).toISOString() : null,
+      due_at: moment(values.due),
     });
     location.reload();
   }, { isMain: true });
-}
-
-// -- People --------------------------------------------------------------------------------------------------------------
-
-function joinCode(classroom) {
-  return make("p", { className: "row" },
-    make("strong", {}, classroom.join_code ?? t("Nobody can join by a code.")),
-    button(t("Make a new code"), async () => {
-      await post(`classrooms/${classroom.id}/join-code`);
-      location.reload();
-    }),
-    classroom.join_code ? button(t("Let nobody else join"), async () => {
-      await remove(`classrooms/${classroom.id}/join-code`);
-      location.reload();
-    }) : null);
-}
-
-function roster(classroom, members, students) {
-  const roles = { student: t("student"), educator: t("educator") };
-  const rows = members.map((member) => [member.name, member.display_name || "–", roles[member.role], member.is_active ? t("yes") : t("no"),
-    carefulButton(t("Take out"), t("Take out of the class?"), async () => {
-      await remove(`classrooms/${classroom.id}/members/${member.user_id}`);
-      location.reload();
-    })]);
-  return table(t("{num} students", { num: students.length }), [t("Name"), t("Shown as"), t("Role"), t("Can sign in"), t("Do")], rows);
-}
-
-function pastedForm(classroom) {
-  const names = make("textarea", { name: "names", rows: 4, required: true });
-  const place = make("div", { "aria-live": "polite" });
-  const made = form([field(t("Add students"), names, t("One name a line; each gets an account and a first password."))], t("Make the accounts"), async (values) => {
-    const lines = values.names.split("\n").map((line) => line.trim()).filter(Boolean);
-    if (lines.length > MAX_NAMES) throw new Error(t("These are {num} names; paste at most {most} at once.", { num: lines.length, most: MAX_NAMES }));
-    const created = await post(`classrooms/${classroom.id}/students`, { students: lines.map((name) => ({ name: signInName(name), display_name: name })) });
-    names.value = "";
-    place.replaceChildren(passwords(created));
-  });
-  return make("div", {}, made, place);
-}
-
-/** What somebody of this name types to sign in: "Ana Müller" is ana.muller. */
-const signInName = (name) => name.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replace(/\s+/g, ".").replace(/[^\p{L}\p{N}_.@+-]/gu, "").replace(/^[.@+-]+/, "");
-
-/** Names that begin with a sign of a formula are kept from running in a spreadsheet. */
-const cell = (text) => `"${(/^[=+\-@]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
-
-function passwords(created) {
-  const rows = created.map((user) => [user.display_name, make("code", {}, user.name), make("code", {}, user.password)]);
-  const head = [t("Name"), t("Sign-in name"), t("First password")];
-  const csv = [head, ...created.map((user) => [user.display_name, user.name, user.password])].map((row) => row.map(cell).join(","));
-  return make("div", {}, make("p", { className: "warn" }, t("The first passwords are shown this once: print them or save the file.")),
-    button(t("Save as CSV"), async () => saveText("passwords.csv", csv.join("\r\n"), "text/csv")),
-    table(t("First passwords"), head, rows));
-}
-
-function switches(classroom) {
-  const texts = {
-    may_train: t("Train"), may_share_models: t("Share models"), may_invite: t("Invite others"), may_create_projects: t("Create projects"), may_predict: t("Predict"),
-  };
-  return Object.entries(classroom.switches).map(([name, isOn]) => {
-    const box = make("input", { type: "checkbox", checked: isOn });
-    box.addEventListener("change", () => patch(`classrooms/${classroom.id}`, { switches: { [name]: box.checked } }).catch((error) => {
-      box.checked = !box.checked;
-      complain(error);
-    }));
-    return make("label", { className: "row" }, box, texts[name]);
-  });
 }

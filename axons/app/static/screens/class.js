@@ -1,16 +1,23 @@
-/** My class: for students their tasks, for educators the roster, the tasks and what was handed in. */
+/** My class: for students their tasks and the models of the class, for educators all that they do for it. */
 
 import { ask, button, choice, empty, every, field, form, get, idInAddress, link, make, post, section } from "./base.js";
+import { modelsPart } from "./class-models.js";
 import { drawClassroom } from "./class-teaching.js";
 import { number, t, time } from "./words.js";
+
+export const isWide = true;
 
 export const words = () => ({
   title: t("My class"),
   explain: [
     t("An educator hands out tasks; each student works on a project of their own and hands in a [[training-set]] and a [[run]] with its report."),
     t("You may hand in again; the newest counts."),
+    t("Educators see how far everybody is, who waits for a [[gpu]], and who is stuck: whose last [[training]] failed, or who has changed nothing for some time."),
   ],
-  command: () => null,
+  command: ({ me }) => {
+    const chosen = idInAddress("classroom");
+    return me.user.role !== "student" && chosen ? `axons class progress ${chosen}` : "axons class list";
+  },
 });
 
 export async function open(main, { me }) {
@@ -21,7 +28,7 @@ export async function open(main, { me }) {
   if (classrooms.length > 1) main.append(chooser(classrooms, chosen));
   if (!chosen) main.append(empty(t("You are in no class yet.")));
   else if (chosen.your_role === "student") await drawTasks(main, chosen);
-  else await drawClassroom(main, chosen);
+  else await drawClassroom(main, chosen, me);
   main.append(section(t("Another class"), joinForm(), me.user.role === "student" ? null : newForm()));
 }
 
@@ -54,10 +61,11 @@ async function drawTasks(main, classroom) {
   main.append(make("p", { className: "quiet" }, classroom.name));
   if (!tasks.length) {
     main.append(empty(t("There is no task yet."), link(t("Look at my projects"), "/")));
-    return;
+  } else {
+    const cards = await Promise.all(tasks.map(taskCard));
+    main.append(section(t("My tasks"), make("ul", { className: "cards" }, ...cards)));
   }
-  const cards = await Promise.all(tasks.map(taskCard));
-  main.append(section(t("My tasks"), make("ul", { className: "cards" }, ...cards)));
+  main.append(await modelsPart(classroom));
 }
 
 async function taskCard(task, place) {
