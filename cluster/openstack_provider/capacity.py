@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ray._private.services import canonicalize_bootstrap_address_or_die
-from ray._raylet import GcsClient
-from ray.core.generated.autoscaler_pb2 import ClusterConfig
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+from ray.core.generated.autoscaler_pb2 import ClusterConfig  # type: ignore[attr-defined]  # made at run time
 
 
 def capacity(config: dict[str, Any]) -> ClusterConfig:

@@ -78,11 +78,11 @@ class OpenStackNodeProvider(NodeProvider):
     def node_tags(self, node_id: str) -> dict[str, str]:
         return dict(self._get(node_id).tags)
 
-    def internal_ip(self, node_id: str) -> str | None:
+    def internal_ip(self, node_id: str) -> str | None:  # type: ignore[override]  # Ray itself counts on None
         """None until the cloud has given an address."""
         return self._get(node_id).internal_ip
 
-    def external_ip(self, node_id: str) -> str | None:
+    def external_ip(self, node_id: str) -> str | None:  # type: ignore[override]  # as above
         """A floating address or one on another network; None if the node has neither."""
         return self._get(node_id).external_ip
 
@@ -127,8 +127,7 @@ class OpenStackNodeProvider(NodeProvider):
             launch = uuid.uuid4().hex[:8]
             for number in range(count):
                 name = f"{self.cluster_name}-{node_type}-{launch}-{number}".replace(".", "-")
-                server = self._create(name, request)
-                created[server.id] = {"name": name}
+                created[self._create(name, request)] = {"name": name}
         except (SDKException, ConnectFailure) as error:
             raise launch_failure(
                 error, cloud=self._cloud, flavor=config.flavor, num_created=len(created), count=count
@@ -272,14 +271,17 @@ class OpenStackNodeProvider(NodeProvider):
     def _network_id(self, name: str) -> str:
         return _persistently(lambda: self._cloud.network.find_network(name, ignore_missing=False)).id
 
-    def _create(self, name: str, request: dict[str, Any]) -> Server:
-        """Exactly one server of this name, also where the cloud creates it and the answer is lost."""
+    def _create(self, name: str, request: dict[str, Any]) -> str:
+        """Exactly one server of this name, also where the cloud creates it and the answer is lost; returns its id."""
 
-        def create_or_find() -> Server:
+        def create_or_find() -> str:
             # A name is made for one server; it is there already only if an earlier try got through.
-            found = next((s for s in self._cloud.compute.servers(name=name) if s.name == name), None) if tries else None
+            if tries:
+                for server in self._cloud.compute.servers(name=name):
+                    if server.name == name:
+                        return str(server.id)
             tries.append(name)
-            return found or self._cloud.compute.create_server(name=name, **request)
+            return str(self._cloud.compute.create_server(name=name, **request).id)
 
         tries: list[str] = []
         return _persistently(create_or_find)

@@ -6,7 +6,7 @@ from ray.autoscaler._private.resource_demand_scheduler import _default_utilizati
 
 
 def score(
-    node_resources: dict[str, float], demands: list[dict[str, float]], node_type: str, *, node_availability_summary: Any
+    node_resources: dict[str, Any], demands: list[dict[str, Any]], node_type: str, *, node_availability_summary: Any
 ) -> tuple[bool, int, float, float] | None:
     """Ray's own score, but none for a GPU machine where no work asks for a GPU.
 

@@ -52,3 +52,46 @@ def test_the_head_finds_its_address_in_the_network_of_the_cluster():
 def test_no_secret_stands_in_a_file_of_the_cluster():
     texts = [path.read_text() for path in CLUSTER.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert not re.findall(r"(?:PASSWORD|SECRET|TOKEN|_KEY)\w*[ \t]*[=:][ \t]*['\"]?\w{8,}", "\n".join(texts))
+
+
+def test_each_variable_that_the_server_needs_is_in_the_example():
+    needed = set(re.findall(r"\$\{(\w+):\?\}", (CLUSTER / "docker-compose.yaml").read_text()))
+    offered = set(re.findall(r"^(\w+)=", (CLUSTER / "axons.env.example").read_text(), re.MULTILINE))
+    assert needed == offered
+
+
+@pytest.mark.parametrize(
+    "name", ["Dockerfile", "cluster.yaml", "cluster-onprem.yaml", "docker-compose.yaml", "kuberay/raycluster.yaml"]
+)
+def test_all_files_name_one_image(name):
+    text = (CLUSTER / name).read_text()
+    assert set(re.findall(r"ghcr\.io/[\w./-]+", text)) == {"ghcr.io/mupacif/axons-ovh"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs"),
+    [
+        ([], "axons up"),
+        (["web", "--address", "auto"], "axons up --address auto"),
+        (["train", "s3://bucket/run"], "python -m axons.train s3://bucket/run"),
+        (["infer", "model.safetensors", "a b.png"], "axons predict --local model.safetensors a b.png"),
+        (["ray", "start", "--block"], "ray start --block"),
+    ],
+)
+def test_a_container_does_what_its_first_word_says(arguments, runs, tmp_path):
+    for name in ("axons", "python", "ray"):
+        (tmp_path / name).write_text('#!/bin/sh\necho "$(basename "$0") $*"\n')
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    told = subprocess.run([CLUSTER / "entry", *arguments], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == f"{runs}\n"
+
+
+def test_the_gpu_image_keeps_the_last_torch_for_the_v100s_and_all_else_as_tested():
+    dockerfile = (CLUSTER / "Dockerfile").read_text()
+    assert '"torch>=2.7,<2.15"' in dockerfile and "'sm_70' in flags" in dockerfile
+    (leave_out,) = re.findall(r"grep -viE '(.*)' constraints.txt", dockerfile)
+    pins = (CLUSTER.parent / "constraints.txt").read_text().splitlines()
+    left_out = {pin.partition("==")[0] for pin in pins if re.match(leave_out, pin, re.IGNORECASE)}
+    assert {"torch", "torchvision", "triton", "nvidia-cudnn-cu13"} <= left_out
+    assert not left_out & {"torchmetrics", "nvidia-ml-py", "ray"}
