@@ -15,7 +15,7 @@ from axons.data.training_set import SPLITS, load_training_set
 from axons.errors import ObjectNotFound, RunRefused
 from axons.model.files import ModelCard, load_card
 from axons.train.evaluation import Evaluation
-from axons.train.run import EVALUATION, MODEL, EpochMetrics, RunFolder, RunRequest, Status
+from axons.train.run import EVALUATION, EpochMetrics, RunFolder, RunRequest, Status
 
 _WIDTH, _HEIGHT = 520, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 30
@@ -77,7 +77,7 @@ def render_report(run_uri: str, *, figures: Sequence[Figure] = ()) -> str:
         raise RunRefused(f"run {request.run_id!r} is {status.state}; a report needs a finished training")
     evaluation = Evaluation.unpacked(folder.storage.read(EVALUATION), name=EVALUATION, error=RunRefused)
     training_set = load_training_set(request.training_set, sha256=request.training_set_sha256)
-    card = load_card(f"{folder.uri}/{MODEL}")
+    card = load_card(f"{folder.uri}/{status.model}")
     environment = Environment(
         loader=PackageLoader("axons", "."),
         autoescape=select_autoescape(default=True),

@@ -176,9 +176,23 @@ def show_run(run: Run, as_json: Annotated[bool, JSON] = False) -> None:
 
 @runs.command("cancel")
 def cancel_run(run: Run, as_json: Annotated[bool, JSON] = False) -> None:
-    """Stop a run within seconds; it can be resumed."""
+    """End a run within seconds without a model; it can be resumed."""
     with server.connected() as client:
         found = client.act(f"runs/{server.find_numbered(client, 'runs', run)['id']}/cancel")
+    output.show(found, _describe_run(found), as_json=as_json)
+
+
+@runs.command("stop")
+def stop_run(
+    run: Run,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until its model is there.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """End a run within seconds with a model of its best epoch; it can be resumed."""
+    with server.connected() as client, output.progress("training") as progress:
+        found = client.act(f"runs/{server.find_numbered(client, 'runs', run)['id']}/stop")
+        if wait:
+            found = _wait_for_run(client, found, progress)
     output.show(found, _describe_run(found), as_json=as_json)
 
 
@@ -188,7 +202,7 @@ def resume_run(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is done.")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Go on with a run that failed or was cancelled."""
+    """Go on with a run that failed, was cancelled or was stopped."""
     with server.connected() as client, output.progress("training") as progress:
         found = client.act(f"runs/{server.find_numbered(client, 'runs', run)['id']}/resume")
         if wait:

@@ -27,7 +27,7 @@ MAX_CONTROLLERS = 4
 def train(run_uri: str) -> Status:
     """Train the run at `run_uri` on the connected Ray cluster, going on from its last checkpoint if it has one.
 
-    A run that is done stays as it is; one that failed or was cancelled is taken up again. Returns the final status,
+    A run that is done stays as it is; one that failed or was ended early is taken up again. Returns the final status,
     which is in `status.json` too.
 
     Raises:
@@ -35,7 +35,7 @@ def train(run_uri: str) -> Status:
     """
     folder = RunFolder(run_uri)
     request = folder.request()
-    if folder.status().state == "done":
+    if folder.status().is_complete:
         folder.delete_checkpoints()
         return folder.status()
     started_at = time.time()
@@ -121,16 +121,18 @@ def _fit(folder: RunFolder, request: RunRequest, settings: dict[str, Any], *, co
 def _finish(folder: RunFolder, attempt: int, outcome: Outcome) -> Status:
     """The final status and the last line of the log, unless a newer attempt writes there now."""
     before = folder.status()
-    progress = 1.0 if outcome.state == "done" else before.progress
+    is_complete = outcome.state == "done" and not outcome.is_stopped
     notices = outcome.notices or before.notices
     status = before.model_copy(
         update={
             "state": outcome.state,
             "attempt": attempt,
             "reason": outcome.reason,
-            "progress": progress,
+            "progress": 1.0 if is_complete else before.progress,
             "seconds_left": None,
             "notices": notices,
+            "is_stopped": outcome.is_stopped,
+            "model": outcome.model,
         }
     )
     if folder.is_superseded(attempt):
@@ -139,7 +141,7 @@ def _finish(folder: RunFolder, attempt: int, outcome: Outcome) -> Status:
     log.add(f"attempt {attempt} {outcome.state}" + (f": {outcome.reason}" if outcome.reason else ""))
     log.flush()
     written = folder.write_status(status)
-    if outcome.state == "done":
+    if is_complete:
         folder.delete_checkpoints()
     return written
 

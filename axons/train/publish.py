@@ -33,7 +33,10 @@ def publish(
     *,
     reporter: Reporter,
 ) -> Outcome:
-    """Reload the best weights, check and evaluate them, and write `evaluation.json` and `model/`."""
+    """Reload the best weights, check and evaluate them, and write `evaluation.json` and the model.
+
+    The model of a loop that was stopped early has a folder of its own: a resumed run makes another beside it.
+    """
     try:
         network = _reloaded(loop, resolved)
         grid = TileGrid(tile=resolved.crop, overlap=resolved.crop // 4)
@@ -57,8 +60,13 @@ def publish(
     folder.storage.replace(EVALUATION, evaluation.packed())
     samples, _, _ = loop.validation.samples()
     card = _card(loop, request, training_set, resolved, evaluation, reporter.notices)
-    write_model(network, card, samples, target_uri=f"{folder.uri}/{MODEL}")
-    return Outcome(state="done", notices=reporter.notices)
+    progress = loop.progress
+    model = MODEL if progress.is_finished else f"{MODEL}-epoch-{progress.epoch:05d}"
+    write_model(network, card, samples, target_uri=f"{folder.uri}/{model}")
+    if progress.is_finished:
+        return Outcome(state="done", notices=reporter.notices)
+    reason = f"stopped at epoch {progress.epoch}, best of epoch {progress.best_epoch}"
+    return Outcome(state="done", reason=reason, notices=reporter.notices, is_stopped=True, model=model)
 
 
 def _reloaded(loop: TrainingLoop, resolved: ResolvedConfig) -> nn.Module:

@@ -20,8 +20,8 @@ _EVERY_S = 2.0
 class Reporter:
     """Status, log and metrics of an attempt; use it in a `with` block, inside which a thread writes every two seconds.
 
-    `must_stop` turns true when somebody asks to cancel, or when a newer attempt has begun; then `is_superseded` is true
-    too, and nothing more is written.
+    `must_stop` turns true when somebody asks to cancel or to stop, or when a newer attempt has begun; then
+    `is_superseded` is true too, and nothing more is written.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Reporter:
         try:
             if not self._may_write():
                 return
-            if self._folder.cancel_requested():
+            if self._folder.cancel_requested() or self._folder.stop_requested():
                 self.must_stop = True
             if self._load:
                 self._update(**vars(self._load.read()))

@@ -21,10 +21,12 @@ STATUS = "status.json"
 METRICS = "metrics.json"
 LOG = "log.txt"
 CANCEL = "cancel"
+STOP = "stop"
 RESOLVED = "resolved.json"
 EVALUATION = "evaluation.json"
 MODEL = "model"
 
+_MODEL_FOLDER = r"^model(-epoch-\d{5,})?$"
 _MAX_LOG_CHARS = 2_000_000
 
 _T = TypeVar("_T", bound=Row)
@@ -61,6 +63,8 @@ class Status(Row):
         data_wait_share: of the loop's time spent waiting for crops.
         reason: why it ended, in one sentence; empty while all is well.
         notices: what was decided or changed on the way.
+        is_stopped: a person ended it early; the best so far is published, and it can be resumed.
+        model: folder of the model that the attempt has made.
     """
 
     state: State
@@ -85,12 +89,19 @@ class Status(Row):
     data_wait_share: float | None = None
     reason: str = ""
     notices: list[str] = []
+    is_stopped: bool = False
+    model: str = Field(MODEL, pattern=_MODEL_FOLDER)
     updated_at: str = ""
 
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen by itself."""
         return self.state in ("done", "failed", "cancelled")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was trained to its end: there is nothing to go on with."""
+        return self.state == "done" and not self.is_stopped
 
 
 class EpochMetrics(Row):
@@ -125,11 +136,13 @@ class RunMetrics(Row):
 
 
 class Outcome(Row):
-    """How an attempt's training function ended; written once, by its first worker."""
+    """How an attempt's training function ended; written once, by its first worker. See `Status`."""
 
     state: Literal["done", "failed", "cancelled"]
     reason: str = ""
     notices: list[str] = []
+    is_stopped: bool = False
+    model: str = Field(MODEL, pattern=_MODEL_FOLDER)
 
 
 class RunFolder:
@@ -198,6 +211,18 @@ class RunFolder:
     def cancel_requested(self) -> bool:
         """Whether somebody asked."""
         return self.storage.exists(CANCEL)
+
+    def request_stop(self) -> None:
+        """Ask the run to end within seconds with a model of its best epoch."""
+        self.storage.replace(STOP, now().encode())
+
+    def clear_stop(self) -> None:
+        """Let a stopped run be resumed."""
+        self.storage.delete_prefix(STOP)
+
+    def stop_requested(self) -> bool:
+        """Whether somebody asked to stop and keep the best."""
+        return self.storage.exists(STOP)
 
     def begin_attempt(self) -> int:
         """Claim the next attempt number; any older attempt sees that it is superseded and falls silent."""

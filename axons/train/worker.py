@@ -123,14 +123,15 @@ def _train(job: _Job, reporter: Reporter) -> Outcome | None:
     if job.workers.rank == 0:
         reporter.epochs(loop.metrics, best_epoch=loop.progress.best_epoch)
     saver = _CheckpointSaver(job)
-    while not loop.progress.is_finished and not loop.was_stopped:
+    is_stopped = _was_stopped_before(job, loop)
+    while not (is_stopped or loop.progress.is_finished or loop.was_stopped):
         loop.train_epoch()
         if job.workers.rank == 0:
             _tell_epoch(job, loop, reporter)
         saver.save_if_due(loop)
     if reporter.is_superseded or job.workers.rank > 0:
         return None
-    if loop.was_stopped:
+    if loop.was_stopped and (job.folder.cancel_requested() or not job.folder.stop_requested()):
         return Outcome(
             state="cancelled", reason=f"cancelled in epoch {loop.progress.epoch}; it can be resumed from there"
         )
@@ -184,6 +185,12 @@ def _refuse_to_start_in_place(job: _Job, loop: TrainingLoop) -> None:
             f"training died {MAX_STARTS_IN_PLACE} times after epoch {loop.progress.epoch} without getting further; "
             "the log of the Ray job says why; try a smaller batch or crop, and resume"
         )
+
+
+def _was_stopped_before(job: _Job, loop: TrainingLoop) -> bool:
+    """Whether a person wants the best of an earlier process, which died before it was published; all decide alike."""
+    is_asked = job.workers.rank == 0 and loop.progress.epoch > 0 and job.folder.stop_requested()
+    return bool(largest([float(is_asked)], job.device, job.workers)[0])
 
 
 def _tell_epoch(job: _Job, loop: TrainingLoop, reporter: Reporter) -> None:

@@ -165,6 +165,7 @@ TABLE: dict[str, str] = {
     "POST /v1/runs/{run_id}/resume": MEMBERS,
     "GET /v1/runs/{run_id}/report": MEMBERS,
     "GET /v1/runs/{run_id}/tensorboard": "ahhhhhh",  # there are no curves
+    "POST /v1/runs/{run_id}/stop": MEMBERS,
     "POST /v1/evaluations": MEMBERS,
     "GET /v1/evaluations": MEMBERS,
     "GET /v1/evaluations/{evaluation_id}": MEMBERS,

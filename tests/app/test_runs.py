@@ -11,13 +11,13 @@ from sqlmodel import select
 from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.services import runs as services
 from axons.app.services.runs import RunCreate
-from axons.app.tables import Classroom, Job, Membership, ProjectMember, Run, User
+from axons.app.tables import Classroom, Job, Membership, Model, ProjectMember, Run, User
 from axons.errors import LimitReached
 from axons.model.network import NetworkSpec, check_network
 from axons.train.config import TrainConfig
 from axons.train.run import RunFolder, RunMetrics, Status
 from tests.app.conftest import As
-from tests.app.trainings import ThreadCluster, add_project, add_training_set, epoch, settle
+from tests.app.trainings import ThreadCluster, add_project, add_training_set, epoch, play, settle
 
 CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
 
@@ -169,6 +169,7 @@ def test_a_viewer_of_a_project_cannot_train_and_a_stranger_does_not_see_it(platf
         ("GET", "/report"),
         ("GET", "/tensorboard"),
         ("POST", "/cancel"),
+        ("POST", "/stop"),
         ("POST", "/resume"),
         ("DELETE", ""),
     ],
@@ -245,6 +246,55 @@ def test_a_run_goes_into_the_trash_only_when_it_is_over(platform, client, traini
     assert client.delete(f"/v1/runs/{run['id']}").status_code == 204
     assert client.get(f"/v1/runs/{run['id']}").status_code == 404
     assert len(client.get("/v1/models").json()["items"]) == 1
+
+
+@pytest.fixture
+def learning(platform, client, training_set):
+    """A run that learns for as long as one likes, and a dispatcher that follows it."""
+    run = ask(client, training_set).json()
+    dispatcher = Dispatcher(platform, ThreadCluster(train=partial(play, epochs=10_000, pause_s=0.02)))
+    settle(dispatcher, lambda: client.get(f"/v1/runs/{run['id']}").json()["status"].get("epoch"))
+    return run["id"], dispatcher
+
+
+def test_a_run_that_is_stopped_gives_a_model_and_is_resumed_to_another(platform, client, learning):
+    run_id, dispatcher = learning
+    assert client.post(f"/v1/runs/{run_id}/stop").json()["is_stopping"]
+    settle(dispatcher, lambda: finished(platform))
+    stopped = client.get(f"/v1/runs/{run_id}").json()
+    assert (stopped["state"], stopped["is_stopping"], stopped["status"]["is_stopped"]) == ("done", False, True)
+    assert stopped["reason"].startswith("stopped at epoch ")
+    assert stopped["reason"].endswith("model 'Disks' version 1, mean IoU 0.700")
+    dispatcher._cluster.train = play
+    assert client.post(f"/v1/runs/{run_id}/resume").status_code == 202
+    settle(dispatcher, lambda: finished(platform))
+    resumed = client.get(f"/v1/runs/{run_id}").json()
+    first, second = sorted(stored(platform, Model), key=lambda model: model.version)
+    assert (resumed["attempt"], resumed["reason"]) == (2, "model 'Disks' version 2, mean IoU 0.700")
+    assert [stopped["model_id"], resumed["model_id"]] == [first.id, second.id]
+    assert client.get("/v1/runs").json()["items"][0]["model_id"] == second.id
+    assert (first.key != second.key, first.is_promoted, second.is_promoted) == (True, True, False)
+    assert client.post(f"/v1/runs/{run_id}/resume").status_code == 409
+
+
+def test_a_run_whose_process_dies_while_it_is_stopped_is_published_by_the_next(platform, client, learning):
+    run_id, dispatcher = learning
+    folder = RunFolder(platform.uri(f"models/{run_id}"))
+    dispatcher._cluster.train = play
+    client.post(f"/v1/runs/{run_id}/stop")
+    folder.begin_attempt()  # whatever the old process still writes is not of this attempt
+    folder.write_status(Status(state="running", attempt=1, epoch=2))
+    dispatcher._cluster.forget()
+    settle(dispatcher, lambda: finished(platform))
+    run = client.get(f"/v1/runs/{run_id}").json()
+    assert (run["state"], run["attempt"], run["status"]["is_stopped"]) == ("done", 2, True)
+    assert len(stored(platform, Model)) == 1
+
+
+def test_a_run_that_is_stopped_before_it_has_learnt_anything_is_cancelled(platform, client, training_set):
+    run = ask(client, training_set).json()
+    assert client.post(f"/v1/runs/{run['id']}/stop").json()["state"] == "cancelled"
+    assert client.post(f"/v1/runs/{run['id']}/stop").status_code == 409
 
 
 def test_runs_of_a_project_are_listed_page_by_page(platform, project, client, training_set):

@@ -76,17 +76,19 @@ def epoch(number: int) -> EpochMetrics:
     )
 
 
-def write_model(folder: RunFolder, *, run_id: str, mean_iou: float = 0.7, weights: bytes = WEIGHTS_BYTES) -> None:
+def write_model(
+    folder: RunFolder, *, run_id: str, mean_iou: float = 0.7, weights: bytes = WEIGHTS_BYTES, name: str = "model"
+) -> None:
     """A model folder whose bytes are what its card says."""
     card = make_card(
         origin=Origin(run=run_id), sha256=sha256_of(weights), scores={"test": {"mean_iou": mean_iou, "num_images": 1}}
     )
-    folder.storage.write(f"model/{WEIGHTS}", weights)
-    folder.storage.write(f"model/{CARD}", card.packed())
+    folder.storage.write(f"{name}/{WEIGHTS}", weights)
+    folder.storage.write(f"{name}/{CARD}", card.packed())
 
 
 def play(run_uri: str, *, epochs: int = 2, mean_iou: float = 0.7, pause_s: float = 0.0) -> None:
-    """What a training does to its folder, from its beginning to its end; it obeys the cancel flag."""
+    """What a training does to its folder, from its beginning to its end; it obeys the flags to cancel and to stop."""
     folder = RunFolder(run_uri)
     request = folder.request()
     attempt = folder.begin_attempt()
@@ -99,6 +101,13 @@ def play(run_uri: str, *, epochs: int = 2, mean_iou: float = 0.7, pause_s: float
         time.sleep(pause_s)
         if folder.cancel_requested():
             folder.write_status(Status(state="cancelled", attempt=attempt, epoch=number, reason="cancelled"))
+            return
+        if folder.stop_requested():
+            stopped = {"is_stopped": True, "model": f"model-epoch-{number:05d}", "reason": f"stopped at epoch {number}"}
+            write_model(folder, run_id=request.run_id, mean_iou=mean_iou, name=stopped["model"])
+            folder.write_status(
+                Status(state="done", attempt=attempt, epoch=number, progress=number / epochs, **stopped)
+            )
             return
     folder.storage.replace(EVALUATION, json.dumps({"splits": {}}).encode())
     write_model(folder, run_id=request.run_id, mean_iou=mean_iou)

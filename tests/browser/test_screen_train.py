@@ -124,6 +124,16 @@ def test_a_training_is_started_waits_and_is_taken_out_of_the_queue(site, ana, ne
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
 
+def test_advanced_settings_are_named_and_explained_in_french(ana, new_page, project):
+    page = new_page(ana, locale="fr-FR")
+    page.goto(f"/train?project={project.id}")
+    page.get_by_text("Réglages avancés").click()
+    rate = page.locator("label").filter(has=page.locator("[name=learning_rate]"))
+    expect(rate).to_contain_text("Taux d’apprentissage")
+    expect(rate).to_contain_text("Taille des pas au début")
+    expect(page.locator("[name=orientation]")).to_contain_text("debout")
+
+
 def test_what_the_server_refuses_stands_at_its_field(ana, new_page, project):
     page = new_page(ana, allowed=["422"])
     page.goto(f"/train?project={project.id}")
@@ -145,7 +155,27 @@ def test_a_run_that_learns_is_shown_and_can_be_stopped(site, ana, new_page, proj
     page.get_by_text("The same as numbers").first.click()
     expect(page.get_by_role("row", name="3 0.333")).to_be_visible()
     page.get_by_role("button", name="Stop & keep best").click()
-    expect(page.get_by_text("what was learnt is kept")).to_be_visible()
+    expect(page.get_by_text("it stops, and its best epoch becomes a model")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop & keep best")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop without a model")).to_be_visible()
+    assert site.rest(ana).get(f"runs/{run_id}").json()["is_stopping"]
+
+
+def test_a_stopped_run_has_a_model_and_goes_on(site, ana, new_page, project, start):
+    run_id = start()
+    become(site, run_id, "done", epochs=3)
+
+    def stop(session):
+        run = session.get_one(Run, run_id)
+        run.status = run.status | {"is_stopped": True, "best_epoch": 2, "progress": 0.4}
+
+    site.platform.database.write(stop)
+    page = new_page(ana)
+    page.goto(f"/train?project={project.id}&run={run_id}")
+    expect(page.get_by_text("Stopped at epoch 3, best of epoch 2.")).to_be_visible()
+    expect(page.get_by_role("link", name="See the results")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Take out of the queue")).to_be_visible()
 
 
 def test_a_failure_says_what_happened_what_was_kept_and_what_to_press(site, ana, new_page, project, start):

@@ -121,6 +121,23 @@ def test_a_training_begins_where_an_earlier_model_ends(finished, tmp_path):
     assert run.metrics().epochs[0].train_loss < earlier.metrics().epochs[0].train_loss
     assert load_card(f"{run.uri}/model").origin.init_model == f"{earlier.uri}/model"
 
+def test_a_stopped_run_gives_a_model_of_its_best_epoch_and_is_resumed_at_the_next(tmp_path):
+    run = make_run(tmp_path, epochs=2)
+    run.request_stop()
+    stopped = train(run.uri)
+    assert (stopped.state, stopped.reason) == ("done", "stopped at epoch 1, best of epoch 1")
+    assert 0 < stopped.progress < 1
+    early = load_card(f"{run.uri}/{stopped.model}")
+    assert early.scores["val"]["mean_iou"] > 0
+    run.clear_stop()
+    assert train(run.uri).is_complete
+    epochs = run.metrics().epochs
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    assert epochs[1].step > stopped.step
+    assert load_card(f"{run.uri}/model").origin.run == "run-1"
+    assert load_card(f"{run.uri}/model-epoch-00001") == early
+
+
 
 @pytest.mark.parametrize(
     ("config", "reason"),

@@ -9,8 +9,10 @@ from axons.data.storage import open_storage
 from axons.data.training_set import load_training_set
 from axons.model.files import load_model
 from axons.model.network import build_network
+from axons.train import worker
+from axons.train.checkpoints import save_checkpoint
 from axons.train.config import resolve
-from axons.train.loop import TrainingLoop
+from axons.train.loop import TrainingLoop, Workers
 from axons.train.publish import publish
 from axons.train.reporter import Reporter
 from tests.train.runs import make_run
@@ -21,12 +23,15 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run trained in this process, up to the moment before it is published."""
-    run = make_run(tmp_path_factory.mktemp("trained"), epochs=5, learning_rate=0.005)
+    return _train(make_run(tmp_path_factory.mktemp("trained"), epochs=5, learning_rate=0.005), epochs=5)
+
+
+def _train(run, *, epochs):
     training_set = load_training_set(run.request().training_set)
     resolved = resolve(run.request().config, training_set, on_gpu=False)
     reader = ShardReader(open_storage(run.request().training_set), training_set)
     loop = TrainingLoop(build_network(resolved.network, seed=0), reader, training_set, resolved, device=CPU)
-    while not loop.progress.is_finished:
+    for _ in range(epochs):
         loop.train_epoch()
     return loop, run, training_set, reader, resolved
 
@@ -70,6 +75,30 @@ def test_good_weights_are_published_as_a_model_that_predicts_the_same(trained):
     images, _, _ = loop.validation.samples()
     with torch.inference_mode():
         assert torch.allclose(model.network(images), loop.network.eval()(images), atol=1e-4)
+
+
+def test_what_was_stopped_by_a_process_that_died_is_only_published(tmp_path):
+    loop, run, training_set, reader, resolved = _train(make_run(tmp_path, epochs=5), epochs=2)
+    checkpoint = tmp_path / "models/run-1/attempts/1/ray/epoch-00002-1"
+    checkpoint.mkdir(parents=True)
+    save_checkpoint(loop, checkpoint)
+    run.request_stop()
+    job = worker._Job(
+        folder=run,
+        request=run.request(),
+        resolved=resolved,
+        training_set=training_set,
+        reader=reader,
+        attempt=2,
+        workers=Workers(),
+        device=CPU,
+        halvings=0,
+    )
+    outcome = worker._train(job, Reporter(run, 2, classes=["a", "b", "c"], num_workers=1, started_at=0.0))
+    best = loop.progress.best_epoch
+    assert outcome.reason == f"stopped at epoch 2, best of epoch {best}"
+    assert (outcome.state, outcome.is_stopped, outcome.model) == ("done", True, "model-epoch-00002")
+    assert load_model(f"{run.uri}/{outcome.model}", device=CPU).card.origin.epochs == best
 
 
 def test_a_run_that_was_taken_over_publishes_nothing(tmp_path, trained):

@@ -77,6 +77,8 @@ def start(platform: Platform, cluster: Cluster, job_id: str) -> None:
     assert job.target_id is not None
     folder = write_request(platform, job.target_id)
     folder.clear_cancel()
+    # Of a run that died while it was stopped, the next attempt only publishes the best.
+    (folder.request_stop if job.result.get("is_stopping") else folder.clear_stop)()
     after = folder.last_attempt()
 
     def claim(session: Session) -> Job | None:
@@ -99,7 +101,7 @@ def follow(platform: Platform, cluster: Cluster, job_id: str) -> None:
     folder = RunFolder(platform.uri(run.key))
     submission = _submission(cluster, job)
     status = folder.status()  # after the question to the cluster: what has ended has written its last status
-    is_ours = status.state == "done" or status.attempt > int(job.result.get("after_attempt", 0))
+    is_ours = status.is_complete or status.attempt > int(job.result.get("after_attempt", 0))
     was_submitted = job.request.get("is_prepared") or job.result.get("submitted") or is_ours
     if submission == "unknown" and not was_submitted and job.cancel_requested_at is None:
         _submit(platform, cluster, job, folder)
@@ -156,7 +158,11 @@ def _carry_on(platform: Platform, cluster: Cluster, job: Job, folder: RunFolder,
         return current
 
     current = platform.database.write(write)
-    if current is not None and current.cancel_requested_at is not None and not is_gone:
+    if current is None or is_gone:
+        return
+    if current.result.get("is_stopping") and not folder.stop_requested():
+        folder.request_stop()
+    if current.cancel_requested_at is not None:
         _cancel(platform, cluster, current, folder)
 
 
@@ -188,7 +194,7 @@ def _end(platform: Platform, job: Job, run: Run, folder: RunFolder, seen: _Seen)
     problem = ""
     if seen.status.state == "done":
         try:
-            card = check_model(platform, run)
+            card = check_model(platform, run, seen.status.model)
         except (ModelRefused, ChecksumMismatch) as error:
             problem = f"the trained model did not pass validation: {error}"
     evaluation = (folder.evaluation() or {}) if card else {}
@@ -201,9 +207,10 @@ def _end(platform: Platform, job: Job, run: Run, folder: RunFolder, seen: _Seen)
         if card is not None:
             row = session.get_one(Run, run.id)
             row.evaluation = evaluation
-            model = add_model(session, run, card)
+            model = add_model(session, run, card, key=f"{run.key}/{seen.status.model}")
             score = f", mean IoU {model.mean_iou:.3f}" if model.mean_iou is not None else ""
-            reason = f"model {model.name!r} version {model.version}{score}"
+            how = f"{seen.status.reason}: " if seen.status.is_stopped else ""
+            reason = f"{how}model {model.name!r} version {model.version}{score}"
             end_with_news(session, current, "done", reason, link=f"/runs/{run.id}")
         elif seen.status.state == "cancelled":
             _end_cancelled(session, current, seen.status.reason)
@@ -214,13 +221,13 @@ def _end(platform: Platform, job: Job, run: Run, folder: RunFolder, seen: _Seen)
     platform.storage.delete_prefix(f"tmp/{job.id}")
 
 
-def check_model(platform: Platform, run: Run) -> ModelCard:
-    """The card of the model that a run has made, once its bytes are known to be whole and its own.
+def check_model(platform: Platform, run: Run, name: str = MODEL) -> ModelCard:
+    """The card of the model that a run has made in this folder, once its bytes are known to be whole and its own.
 
     Raises:
         ModelRefused, ChecksumMismatch: it is damaged, or it is another run's.
     """
-    key = f"{run.key}/{MODEL}"
+    key = f"{run.key}/{name}"
     card = load_card(platform.uri(key))
     if card.origin.run != run.id:
         raise ModelRefused(f"the model says that run {card.origin.run!r} has made it; train again")
@@ -231,9 +238,12 @@ def check_model(platform: Platform, run: Run) -> ModelCard:
     return card
 
 
-def add_model(session: Session, run: Run, card: ModelCard) -> Model:
-    """The model of a run as the next version of its name; the same row if it is there already."""
-    found = session.exec(select(Model).where(col(Model.run_id) == run.id)).first()
+def add_model(session: Session, run: Run, card: ModelCard, *, key: str) -> Model:
+    """The model of a run in a folder as the next version of its name; the same row if it is there already.
+
+    A run that was stopped and resumed has made several.
+    """
+    found = session.exec(select(Model).where(col(Model.run_id) == run.id, col(Model.key) == key)).first()
     if found is not None:
         return found
     project = session.get_one(Project, run.project_id)
@@ -247,7 +257,7 @@ def add_model(session: Session, run: Run, card: ModelCard) -> Model:
         run_id=run.id,
         name=run.name,
         version=newest + 1,
-        key=f"{run.key}/{MODEL}",
+        key=key,
         sha256=card.sha256,
         card=card.model_dump(mode="json"),
         mean_iou=score,

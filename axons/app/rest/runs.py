@@ -132,13 +132,19 @@ def list_worst_tiles_of_run(platform: PlatformOf, actor: ActorOf, run_id: Id) ->
 
 @router.post("/{run_id}/cancel", operation_id="cancel_run", status_code=202)
 def cancel_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
-    """Stop a run within seconds; it can be resumed."""
+    """End a run within seconds without a model; it can be resumed."""
     return _public(platform, platform.database.write(lambda session: runs.cancel_run(session, actor, run_id)))
 
 
 @router.post("/{run_id}/resume", operation_id="resume_run", status_code=202)
+@router.post("/{run_id}/stop", operation_id="stop_run", status_code=202)
+def stop_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
+    """End a run within seconds with a model of its best epoch; it can be resumed."""
+    return _public(platform, platform.database.write(lambda session: runs.stop_run(session, actor, run_id)))
+
+
 def resume_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
-    """Go on with a run that failed or was cancelled."""
+    """Go on with a run that failed, was cancelled or was stopped."""
     return _public(
         platform,
         platform.database.write(lambda session: runs.resume_run(session, actor, run_id, platform.settings)),

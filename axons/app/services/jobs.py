@@ -141,6 +141,21 @@ def cancel_job(session: Session, actor: Actor, job_id: str) -> Job:
 
     Raises:
         NotFound, NotAllowed: the actor does not see it, or may only look at it.
+    Raises:
+        NotFound, NotAllowed, Conflict: see `job_to_end`.
+    """
+    job = job_to_end(session, actor, job_id)
+    if job.cancel_requested_at is None:
+        job.cancel_requested_at = now()
+        audit.record(session, actor, "job.cancel", "job", job.id, kind=job.kind, owner=job.user_id)
+    if job.state == "queued" and not job.request.get("is_prepared"):
+        end_job(session, job, "cancelled", "cancelled before it began")
+    return job
+
+
+def job_to_end(session: Session, actor: Actor, job_id: str) -> Job:
+    """A job that the actor may end early.
+
         Conflict: it is over.
     """
     job = get_job(session, actor, job_id)
@@ -148,11 +163,6 @@ def cancel_job(session: Session, actor: Actor, job_id: str) -> Job:
         raise NotAllowed("this job is somebody else's; ask them or your educator to cancel it")
     if job.state in FINAL_STATES:
         raise Conflict(f"the {job.kind} job is {job.state} already; there is nothing to cancel")
-    if job.cancel_requested_at is None:
-        job.cancel_requested_at = now()
-        audit.record(session, actor, "job.cancel", "job", job.id, kind=job.kind, owner=job.user_id)
-    if job.state == "queued" and not job.request.get("is_prepared"):
-        end_job(session, job, "cancelled", "cancelled before it began")
     return job
 
 

@@ -13,8 +13,9 @@ from axons.app.jobs import queue
 from axons.app.jobs import train as trainings
 from axons.app.platform import Platform
 from axons.app.policy import Actor
+from axons.app.services import audit
 from axons.app.services.access import get_project, is_switched_on, limit_of, teaches, visible_projects, visible_to
-from axons.app.services.jobs import JobPublic, add_job, cancel_job
+from axons.app.services.jobs import JobPublic, add_job, cancel_job, job_to_end
 from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
 from axons.app.services.training_sets import ready_training_set
@@ -62,6 +63,8 @@ _RUN = (
         col(Project.deleted_at).is_(None),
         or_(bindparam("sees_all", type_=Boolean), visible_to(bindparam("user_id"))),
     )
+    .order_by(col(Model.version).desc())  # one that was stopped and resumed has made several
+    .limit(1)
 )
 
 
@@ -71,6 +74,8 @@ class RunPublic(BaseModel):
     Args:
         status: what the run itself last said, see `axons.train.run.Status`.
         ahead: jobs that run or start before it, while it waits.
+        is_stopping: a person has asked to end it with a model of its best epoch.
+        model_id: the newest model that it has made.
     """
 
     id: str
@@ -85,6 +90,7 @@ class RunPublic(BaseModel):
     reason: str
     ahead: int | None
     attempt: int
+    is_stopping: bool
     status: dict[str, Any]
     evaluation: dict[str, Any]
     is_prepared: bool
@@ -217,7 +223,8 @@ def list_runs(
 def public_runs(session: Session, runs: Sequence[Run]) -> list[RunPublic]:
     """The public parts of rows, with their jobs, places in the queue and models."""
     jobs = {job.id: job for job in session.exec(select(Job).where(col(Job.id).in_([run.job_id for run in runs])))}
-    models = session.exec(select(Model).where(col(Model.run_id).in_([run.id for run in runs]))).all()
+    of_runs = select(Model).where(col(Model.run_id).in_([run.id for run in runs]))
+    models = session.exec(of_runs.order_by(col(Model.version))).all()
     model_of = {model.run_id: model.id for model in models if model.deleted_at is None}
     places = _places(session, jobs.values())
     return [_public(run, jobs[run.job_id or ""], places, model_of.get(run.id)) for run in runs]
@@ -254,8 +261,25 @@ def cancel_run(session: Session, actor: Actor, run_id: str) -> Run:
     return run
 
 
+def stop_run(session: Session, actor: Actor, run_id: str) -> Run:
+    """Let a run end within seconds with a model of its best epoch; one that has learnt nothing yet is cancelled.
+
+    Raises:
+        NotFound, NotAllowed, Conflict: see `jobs.job_to_end`.
+    """
+    run, job = get_run(session, actor, run_id)
+    if job.state == "queued" and not run.status.get("epoch"):
+        cancel_job(session, actor, job.id)
+        return run
+    job = job_to_end(session, actor, job.id)
+    if not job.result.get("is_stopping"):
+        job.result = {**job.result, "is_stopping": True}
+        audit.record(session, actor, "run.stop", "run", run.id, owner=job.user_id)
+    return run
+
+
 def resume_run(session: Session, actor: Actor, run_id: str, settings: Settings) -> Run:
-    """Put a run that failed or was cancelled back into the queue; it goes on from its last checkpoint.
+    """Put a run that failed or was ended early back into the queue; it goes on from its last checkpoint.
 
     Raises:
         Conflict: it is done, or not over yet.
@@ -264,8 +288,9 @@ def resume_run(session: Session, actor: Actor, run_id: str, settings: Settings) 
     run, job = get_run(session, actor, run_id)
     project = get_project(session, actor, run.project_id, "edit")
     session.exec(select(Job).where(col(Job.id) == job.id).with_for_update()).one()
-    if job.state not in ("failed", "cancelled"):
-        raise Conflict(f"run {run.number} is {job.state}; only one that failed or was cancelled can be resumed")
+    was_stopped = job.state == "done" and bool(run.status.get("is_stopped"))
+    if job.state not in ("failed", "cancelled") and not was_stopped:
+        raise Conflict(f"run {run.number} is {job.state}; only one that failed or was ended early can be resumed")
     if is_limited(session, actor, project):
         _count_trainings(session, actor, project, settings)
         minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
@@ -348,6 +373,7 @@ def _public(run: Run, job: Job, places: dict[str, int], model_id: str | None) ->
         **run.model_dump(include=set(RunPublic.model_fields)),
         **shown.model_dump(include={"state", "progress", "reason", "ahead", "attempt", "started_at", "finished_at"}),
         model_id=model_id,
+        is_stopping=bool(job.result.get("is_stopping")) and job.finished_at is None,
     )
 
 

@@ -89,14 +89,15 @@ function drawState(run, seen, parts, context, follow) {
   if (run.state === "queued" || run.state === "preparing") parts.bar.removeAttribute("value");
   else parts.bar.value = run.progress;
   // Buttons stay as they are while the state does: whoever is about to press one, can.
-  if (seen.drawn !== run.state) {
-    seen.drawn = run.state;
+  const state = `${run.state} ${run.is_stopping}`;
+  if (seen.drawn !== state) {
+    seen.drawn = state;
     parts.ways.replaceChildren(...ways(run, context, follow));
   }
   parts.ended.replaceChildren(...howItEnded(run, seen));
   const best = seen.epochs.find(({ epoch }) => epoch === status.best_epoch);
   const facts = [
-    [t("Progress"), run.state === "queued" ? null : `${Math.round(100 * run.progress)} %`],
+    [t("Progress"), run.state === "queued" ? null : `${Math.round(100 * (status.is_stopped ? status.progress : run.progress))} %`],
     [t("Time left"), isOver(run) || !Number.isFinite(status.seconds_left) ? null : duration(status.seconds_left)],
     [t("Time so far"), status.seconds ? duration(status.seconds) : null],
     [t("Epoch"), status.epoch || null],
@@ -119,35 +120,41 @@ function whyItWaits(run) {
   const ahead = run.state === "queued" && run.ahead !== null
     ? run.ahead === 0 ? t("next in the queue") : t("{n} before it in the queue", { n: run.ahead })
     : "";
-  return [ahead, run.reason].filter(Boolean).join(" · ");
+  const stopping = run.is_stopping ? t("it stops, and its best epoch becomes a model") : "";
+  return [stopping, ahead, run.reason].filter(Boolean).join(" · ");
 }
 
 function ways(run, { project, mayEdit }, follow) {
-  const again = link(t("Train again"), "/train", { project: project.id, set: run.training_set_id });
-  again.className = "button";
-  if (run.state === "done") {
-    const results = link(t("See the results"), "/results", { project: project.id, run: run.id }, { className: "primary" });
-    return mayEdit ? [results, again] : [results];
-  }
-  if (!mayEdit) return [];
+  const isDone = run.state === "done";
+  const results = link(t("See the results"), "/results", { project: project.id, run: run.id }, { className: isDone ? "primary" : "button" });
+  const seen = run.model_id || isDone ? [results] : [];
+  if (!mayEdit) return seen;
   if (isOver(run)) {
+    const again = link(t("Train again"), "/train", { project: project.id, set: run.training_set_id }, { className: "button" });
     const resume = button(t("Resume"), async () => {
       await post(`runs/${run.id}/resume`);
       follow();
       return t("It waits to go on from its last checkpoint.");
-    }, { isMain: true });
-    return [resume, again];
+    }, { isMain: !isDone });
+    return [...seen, ...(isDone && !run.status.is_stopped ? [] : [resume]), again];
   }
-  return [run.state === "queued"
-    ? carefulButton(t("Take out of the queue"), t("Press again to take it out"), () => post(`runs/${run.id}/cancel`))
-    : button(t("Stop & keep best"), async () => {
-      await post(`runs/${run.id}/cancel`);
-      return t("It stops within seconds; what was learnt is kept.");
-    }, { isMain: true })];
+  const cancel = () => post(`runs/${run.id}/cancel`);
+  if (run.state === "queued") return [carefulButton(t("Take out of the queue"), t("Press again to take it out"), cancel)];
+  const stop = button(t("Stop & keep best"), async () => {
+    await post(`runs/${run.id}/stop`);
+    return t("It stops within seconds, and its best epoch becomes a model.");
+  }, { isMain: true });
+  return [...(run.is_stopping ? [] : [stop]), carefulButton(t("Stop without a model"), t("Press again to stop without a model"), cancel)];
 }
 
 /** What happened, what was kept, what to press. */
 function howItEnded(run, { epochs }) {
+  if (run.state === "done" && run.status.is_stopped) {
+    return [make("div", { className: "verdict good" },
+      make("p", {}, make("strong", {}, t("Stopped at epoch {epoch}, best of epoch {best_epoch}.", run.status))),
+      make("p", {}, t("Kept: the best epoch as a model with its scores, all curves and pictures.")),
+      make("p", {}, t("Look at the results, or press Resume to go on at the next epoch.")))];
+  }
   if (run.state !== "failed" && run.state !== "cancelled") return [];
   const kept = epochs.length
     ? t("Kept: what was learnt in {n} epochs up to the last checkpoint, the best state among it, all curves and pictures.", { n: epochs.length })
