@@ -27,7 +27,7 @@ from axons.app.tables import (
     Trash,
     now,
 )
-from tests.app.images import add_images, add_project, tiles_of
+from tests.app.images import add_images, add_project, run_job, tiles_of
 from tests.app.trainings import add_training_set
 
 OF_A_PROJECT = (
@@ -112,6 +112,17 @@ def test_a_project_goes_with_everything_in_it_and_its_jobs_stay(platform, ana, p
     assert [count(platform, table) for table in (*OF_A_PROJECT, Trash)] == [0] * 14
     jobs = platform.database.read(lambda session: session.exec(select(Job)).all())
     assert [(job.kind, job.project_id) for job in jobs] == [("import", None), ("train", None)]
+
+
+def test_of_a_project_that_is_gone_no_object_stays_in_storage(platform, ana, admin, project):
+    throw(platform, ana, "project", Project)
+    object.__setattr__(platform, "settings", platform.settings.model_copy(update={"temporary_hours": 0}))
+    cleanup = Job(kind="cleanup", user_id=admin.user_id)
+    job_id = platform.database.write(lambda session: session.add(cleanup) or cleanup.id)
+    before = [found.key for found in platform.storage.list_objects()]
+    run_job(platform, job_id)
+    left = [found.key for found in platform.storage.list_objects() if not found.key.startswith("tmp/")]
+    assert (len(before) > 2, left) == (True, [])
 
 
 def test_what_still_has_its_time_stays(platform, ana, project):
