@@ -7,6 +7,7 @@
 #   make fuzz     hostile files for half an hour   (SECONDS=)
 #   make bench    every stage against a peer; writes benchmarks/RESULTS.md
 #   make docs     the pages that are made from the code: docs/rest.md, docs/settings.md
+#   make tour     the pictures of docs/tour.md, on a platform that runs   (LINK= the sign-in link that it has printed)
 #   make lint     style and types
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ EXTRAS := openvino,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run demo test chromium faults fuzz bench docs lint clean
+.PHONY: run demo test chromium faults fuzz bench docs tour lint clean
 
 run: $(VENV)/.ready
 	$(BIN)/axons up --port $(PORT) --data $(DATA)
@@ -59,6 +60,9 @@ bench: $(VENV)/.ready-bench
 
 docs: $(VENV)/.ready
 	$(BIN)/python -m axons.app.describe docs
+
+tour: $(VENV)/.ready chromium
+	$(BIN)/python -m tests.browser.tour "$(LINK)"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
