@@ -54,9 +54,23 @@ class ImageSource:
 def predict_region(
     source: ImageSource, region: Window, *, grid: TileGrid, num_classes: int, forward: Forward, device: torch.device
 ) -> Prediction:
-    """Predict one region from the windows of the image's own grid that meet it.
+    """Predict one region; see `region_logits`."""
+    mask = np.empty((region.height, region.width), np.uint8)
+    confidence = np.empty_like(mask)
+    parts = region_logits(source, region, grid=grid, num_classes=num_classes, forward=forward, device=device)
+    for strip, logits in parts:
+        place = strip.seen_from(region).slices
+        mask[place], confidence[place] = _decide(logits)
+    return Prediction(mask=mask, confidence=confidence)
 
-    Neighbouring regions therefore agree with the image predicted whole. Logits are blended with a Gaussian weight.
+
+def region_logits(
+    source: ImageSource, region: Window, *, grid: TileGrid, num_classes: int, forward: Forward, device: torch.device
+) -> Iterator[tuple[Window, torch.Tensor]]:
+    """The logits of one region from the windows of the image's own grid that meet it, blended with a Gaussian weight.
+
+    Neighbouring regions therefore agree with the image predicted whole. They come strip by strip: where it lies in the
+    image, and its (K, h, w) logits.
 
     Args:
         forward: (N, C, T, T) float32 windows to (N, K, T, T) float32 logits, on `device`.
@@ -77,12 +91,13 @@ def predict_region(
             into = shared.seen_from(region).slices
             logits[:, *into] += output[:, rows, cols] * weight[rows, cols]
             weights[into] += weight[rows, cols]
-    mask = np.empty((region.height, region.width), np.uint8)
-    confidence = np.empty_like(mask)
     for row in range(0, region.height, _STRIP):  # the sums of the whole region at once would take three times as much
-        strip = slice(row, row + _STRIP)
-        mask[strip], confidence[strip] = _decide(logits[:, strip] / weights[strip])
-    return Prediction(mask=mask, confidence=confidence)
+        height = min(_STRIP, region.height - row)
+        strip = slice(row, row + height)
+        part = logits[:, strip] / weights[strip]
+        if not torch.isfinite(part.sum()):
+            raise FloatingPointError("the network's output is not finite")
+        yield Window(region.row0 + row, region.col0, height, region.width), part
 
 
 def blocks(height: int, width: int, num_classes: int) -> list[Window]:
@@ -117,8 +132,6 @@ def torch_forward(network: nn.Module, device: torch.device) -> Forward:
 
 def _decide(logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Mask and confidence, as in `Prediction`, of (K, H, W) logits."""
-    if not torch.isfinite(logits.sum()):
-        raise FloatingPointError("the network's output is not finite")
     top, mask = torch.max(logits, dim=0)
     probability = torch.exp(top - torch.logsumexp(logits, dim=0))
     return mask.to(torch.uint8).cpu().numpy(), (probability * 255).round().to(torch.uint8).cpu().numpy()

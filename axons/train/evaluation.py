@@ -17,7 +17,7 @@ from axons.data.storage import Storage
 from axons.data.tiles import TileGrid, Window
 from axons.data.training_set import Record, Split, TrainingSet
 from axons.model.normalisation import Normalisation
-from axons.model.windows import ImageSource, predict_image, torch_forward
+from axons.model.windows import ImageSource, blocks, region_logits, torch_forward
 from axons.train.metrics import (
     BOUNDARY_TOLERANCE,
     boundary_f_score,
@@ -27,6 +27,7 @@ from axons.train.metrics import (
     mean_iou,
     pixel_accuracy,
 )
+from axons.train.thresholds import ProbabilityCounter, ProbabilityCounts
 from axons.train.validation import none_if_nan
 
 NUM_WORST = 6
@@ -36,7 +37,11 @@ _MIN_JUDGED_SHARE = 0.25  # of a tile, to be among the worst
 
 
 class ClassEvaluation(Row):
-    """Scores of one class, 0 to 1; None where they are not defined (see `metrics.ClassScores`)."""
+    """Scores of one class, 0 to 1; None where they are not defined (see `metrics.ClassScores`).
+
+    Args:
+        probabilities: what other thresholds would give; never of the test, on which nothing may be chosen.
+    """
 
     name: str
     iou: float | None
@@ -45,6 +50,7 @@ class ClassEvaluation(Row):
     recall: float | None
     boundary_f: float | None
     pixels: int
+    probabilities: ProbabilityCounts | None = None
 
 
 class ImageEvaluation(Row):
@@ -138,14 +144,15 @@ class Evaluator:
         images: list[ImageEvaluation] = []
         boundaries: list[list[float]] = []
         worst: list[tuple[float, Record, Window, np.ndarray]] = []
+        counter = ProbabilityCounter(self._set.num_classes)
         for index in self._set.images_of(split):
             confusion = np.zeros((self._set.num_classes,) * 2, np.int64)
             for record in (record for record in self._set.records_of(split) if record.image == index):
                 started = time.monotonic()
-                prediction, tiles = self._predict(record)
+                image, truth = self._reader.read(record)
+                prediction = self._predict(record, image, truth, counter)
                 predicting += time.monotonic() - started
-                num_tiles += tiles
-                _, truth = self._reader.read(record)
+                num_tiles += len(self._grid.windows(record.height, record.width))
                 confusion += confusion_matrix(prediction, truth, self._set.num_classes)
                 boundaries.append(self._boundaries(prediction, truth))
                 worst = sorted([*worst, *_errors(record, prediction, truth)], key=lambda item: -item[0])[:NUM_WORST]
@@ -153,6 +160,7 @@ class Evaluator:
         return self._split(
             images,
             boundaries,
+            counter if split != "test" else None,
             [self._write_worst(rank, split, item, pictures) for rank, item in enumerate(worst, start=1)],
             num_tiles=num_tiles,
             seconds=time.monotonic() - began,
@@ -160,19 +168,24 @@ class Evaluator:
             images_per_minute=60 * len(images) / max(predicting, 1e-9),
         )
 
-    def _predict(self, record: Record) -> tuple[np.ndarray, int]:
-        """The class indices of a record, and the number of windows it took."""
-        image, _ = self._reader.read(record)
+    def _predict(self, record: Record, image: np.ndarray, truth: np.ndarray, counter: ProbabilityCounter) -> np.ndarray:
+        """The class indices of a record, (H, W) uint8; its probabilities are counted."""
         frozen = self._set.images[record.image]
         source = ImageSource.of_array(image, *self._normalisation.of_image(frozen.mean, frozen.std))
-        prediction = predict_image(
-            source,
-            grid=self._grid,
-            num_classes=self._set.num_classes,
-            forward=self._forward,
-            device=self._device,
-        )
-        return prediction.mask, len(self._grid.windows(record.height, record.width))
+        mask = np.empty((source.height, source.width), np.uint8)
+        for region in blocks(source.height, source.width, self._set.num_classes):
+            parts = region_logits(
+                source,
+                region,
+                grid=self._grid,
+                num_classes=self._set.num_classes,
+                forward=self._forward,
+                device=self._device,
+            )
+            for strip, logits in parts:
+                mask[strip.slices] = logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
+                counter.add(logits, truth[strip.slices])
+        return mask
 
     def _boundaries(self, prediction: np.ndarray, truth: np.ndarray) -> list[float]:
         return [boundary_f_score(prediction, truth, class_index=k) for k in range(self._set.num_classes)]
@@ -188,7 +201,12 @@ class Evaluator:
         )
 
     def _split(
-        self, images: list[ImageEvaluation], boundaries: list[list[float]], worst: list[WorstTile], **timing: Any
+        self,
+        images: list[ImageEvaluation],
+        boundaries: list[list[float]],
+        counter: ProbabilityCounter | None,
+        worst: list[WorstTile],
+        **timing: Any,
     ) -> SplitEvaluation:
         confusion = np.sum([image.confusion for image in images], axis=0)
         per_image = [image.mean_iou for image in images if image.mean_iou is not None]
@@ -203,9 +221,10 @@ class Evaluator:
                 recall=none_if_nan(scores.recall),
                 boundary_f=boundary_f,
                 pixels=scores.pixels,
+                probabilities=counter.of(k) if counter else None,
             )
-            for label_class, scores, boundary_f in zip(
-                self._set.classes, class_scores(confusion), boundary, strict=True
+            for k, (label_class, scores, boundary_f) in enumerate(
+                zip(self._set.classes, class_scores(confusion), boundary, strict=True)
             )
         ]
         return SplitEvaluation(

@@ -16,7 +16,7 @@ from axons.data.layers import IGNORE_INDEX
 from axons.data.shards import ShardReader
 from axons.data.storage import Storage, open_storage, sha256_of
 from axons.data.tiles import TileGrid
-from axons.data.training_set import Record, Split, load_training_set
+from axons.data.training_set import Split, load_training_set
 from axons.model.files import CARD, WEIGHTS, Origin
 from axons.train.config import TrainConfig, resolve
 from axons.train.evaluation import Evaluation as Scores
@@ -29,9 +29,10 @@ _CONFIG = {"crop": 32, "batch": 2, "epochs": 2, "device": "cpu"}
 
 
 class _Shifted(Evaluator):
-    def _predict(self, record: Record) -> tuple[np.ndarray, int]:
-        _, truth = self._reader.read(record)
-        return np.roll(np.where(truth == IGNORE_INDEX, 0, truth), 6, axis=1).astype(np.uint8), 1
+    def _predict(self, record, image, truth, counter):
+        mask = np.roll(np.where(truth == IGNORE_INDEX, 0, truth), 6, axis=1).astype(np.uint8)
+        counter.add(4 * torch.nn.functional.one_hot(torch.from_numpy(mask).long(), 3).permute(2, 0, 1).float(), truth)
+        return mask
 
 
 def score(training_set_uri: str, split: Split, pictures: Storage) -> SplitEvaluation:

@@ -4,19 +4,31 @@ import json
 import re
 from pathlib import Path
 
+from axons.train.config import TrainConfig
+
 SCREENS = Path(__file__).parents[2] / "axons/app/static/screens"
 OTHERS = {"openseadragon.js"}
 SAID = re.compile(r'\bt\(\s*("(?:[^"\\]|\\.)*")')
 EXPLAINED = re.compile(r'\b(?:name|meaning): ("(?:[^"\\]|\\.)*")')
 VALUE = re.compile(r"\{\w+\}")
 TERM = re.compile(r"\[\[([a-z-]+)")
+OWN_WORDS = ("architecture", "device")  # names of networks, and what the screen says otherwise
 
 
 def sentences() -> set[str]:
     """Every text that the screens show by `t`, and those of the glossary."""
     ours = [path.read_text() for path in SCREENS.glob("*.js") if path.name not in OTHERS]
     found = [quoted for text in ours for quoted in SAID.findall(text)]
-    return set(map(json.loads, [*found, *EXPLAINED.findall((SCREENS / "glossary.js").read_text())]))
+    explained = EXPLAINED.findall((SCREENS / "glossary.js").read_text())
+    return set(map(json.loads, [*found, *explained])) | settings()
+
+
+def settings() -> set[str]:
+    """What the form of a training takes from its schema: names, explanations, and choices that are words."""
+    fields = TrainConfig.model_json_schema()["properties"]
+    said = {text for each in fields.values() for text in (each["title"], each["description"])}
+    kinds = [kind for name, each in fields.items() if name not in OWN_WORDS for kind in each.get("anyOf", [each])]
+    return said | {choice for kind in kinds for choice in kind.get("enum", [kind.get("const")]) if choice}
 
 
 def catalogue() -> dict[str, str]:

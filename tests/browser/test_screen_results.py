@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlmodel import SQLModel
 
-from axons.app.tables import Image, Project, ProjectMember, Tile
+from axons.app.tables import Image, Project, ProjectMember, Run, Tile
 from tests.app.images import images_of
 from tests.app.results import add_evaluation, add_result
 from tests.app.trainings import add_training_set
@@ -14,6 +14,10 @@ from tests.browser.conftest import Pages
 from tests.browser.site import Site
 from tests.drawing import draw_disks
 
+THRESHOLDS = """async (counts) => {
+  const {atThresholds} = await import("/static/screens/results-threshold.js");
+  return atThresholds(counts);
+}"""
 HOSTILE = "${7*6} <img src=x onerror=alert(1)>"
 
 
@@ -84,13 +88,46 @@ def test_the_worst_tile_is_corrected_in_the_annotator_and_a_new_version_offered(
     annotator.wait(lambda state: state["ready"])
     annotator.drag((30, 30), (30, 60))
     annotator.wait(lambda state: state["rev"] == 1 and state["save"] == "saved")
-    page.get_by_role("navigation", name="Steps of the project").get_by_role("link", name="Results").click()
+    page.get_by_role("link", name="Back to the results").click()
     expect(page.get_by_text("1 of the 1 worst validation tiles have new labels.")).to_be_visible()
     expect(page.get_by_text("✓ has new labels")).to_be_visible()
     expect(fix).to_have_count(0)
     page.get_by_role("link", name="Freeze a new version").click()
     page.wait_for_url(f"**/dataset?project={project.id}")
     assert clicks.count == 3
+
+
+def test_thresholds_give_the_scores_of_the_pixels_above_them(modules):
+    ours = [1 if place in (20, 60, 80) else 0 for place in range(101)]
+    others = [1 if place in (10, 70) else 0 for place in range(101)]
+    rows = modules.evaluate(THRESHOLDS, {"of_class": ours, "of_others": others})
+    assert len(rows) == 101
+    assert rows[61] == {"percent": 61, "precision": 1 / 2, "recall": 1 / 3, "iou": 1 / 4, "dice": 2 / 5}
+    assert rows[60] == {"percent": 60, "precision": 2 / 3, "recall": 2 / 3, "iou": 2 / 4, "dice": 4 / 6}
+    assert rows[81] == {"percent": 81, "precision": None, "recall": 0, "iou": 0, "dice": 0}
+
+
+def test_a_threshold_is_tried_on_validation_and_never_on_the_test(new_page, ana, project, run):
+    ring = run.evaluation["splits"]["val"]["classes"][1]
+    page = open_results(new_page, ana, project, "&class=1")
+    page.get_by_label("Threshold", exact=True).fill("70")
+    said = page.get_by_text(f"70 %: precision {ring['precision']:.3f}, recall {ring['recall']:.3f}")
+    expect(said).to_be_visible()
+    expect(page.get_by_role("table", name="ring at three thresholds, on validation, 1 image")).to_be_visible()
+    page.reload()
+    expect(said).to_be_visible()
+    page.get_by_label("Judged on").select_option("test")
+    expect(page.get_by_text("nothing is chosen")).to_be_visible()
+    expect(page.get_by_label("Threshold", exact=True)).to_have_count(0)
+
+
+def test_older_scores_have_no_thresholds_and_say_how_to_get_them(site, new_page, ana, project, run):
+    evaluation = run.evaluation
+    for found in evaluation["splits"]["val"]["classes"]:
+        del found["probabilities"]
+    change(site, Run, run.id, evaluation=evaluation)
+    page = open_results(new_page, ana, project)
+    expect(page.get_by_text("Judge the model again below")).to_be_visible()
 
 
 def test_tiles_of_the_test_are_shown_and_not_opened(new_page, ana, project, run):

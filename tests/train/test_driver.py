@@ -95,6 +95,14 @@ def test_the_evaluation_holds_val_and_test(finished):
     assert sum(map(sum, evaluation["splits"]["test"]["confusion"])) == 96 * 96
 
 
+def test_probabilities_are_counted_on_validation_and_never_on_the_test(finished):
+    splits = finished[0].evaluation()["splits"]
+    assert [sum(found["probabilities"]["of_class"]) for found in splits["val"]["classes"]] == [
+        found["pixels"] for found in splits["val"]["classes"]
+    ]
+    assert [found["probabilities"] for found in splits["test"]["classes"]] == [None] * 3
+
+
 def test_two_workers_share_a_run(tmp_path):
     run = make_run(tmp_path, num_workers=2, epochs=2)
     status = train(run.uri)
@@ -113,14 +121,6 @@ def test_a_cancelled_run_keeps_its_place_and_is_resumed(tmp_path):
     assert status.attempt == 2
 
 
-def test_a_training_begins_where_an_earlier_model_ends(finished, tmp_path):
-    earlier, _ = finished
-    run = make_run(tmp_path, epochs=1, init_model=f"{earlier.uri}/model", learning_rate=1e-6)
-    status = train(run.uri)
-    assert status.state == "done", status.reason
-    assert run.metrics().epochs[0].train_loss < earlier.metrics().epochs[0].train_loss
-    assert load_card(f"{run.uri}/model").origin.init_model == f"{earlier.uri}/model"
-
 def test_a_stopped_run_gives_a_model_of_its_best_epoch_and_is_resumed_at_the_next(tmp_path):
     run = make_run(tmp_path, epochs=2)
     run.request_stop()
@@ -137,6 +137,14 @@ def test_a_stopped_run_gives_a_model_of_its_best_epoch_and_is_resumed_at_the_nex
     assert load_card(f"{run.uri}/model").origin.run == "run-1"
     assert load_card(f"{run.uri}/model-epoch-00001") == early
 
+
+def test_a_training_begins_where_an_earlier_model_ends(finished, tmp_path):
+    earlier, _ = finished
+    run = make_run(tmp_path, epochs=1, init_model=f"{earlier.uri}/model", learning_rate=1e-6)
+    status = train(run.uri)
+    assert status.state == "done", status.reason
+    assert run.metrics().epochs[0].train_loss < earlier.metrics().epochs[0].train_loss
+    assert load_card(f"{run.uri}/model").origin.init_model == f"{earlier.uri}/model"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-/** Annotate: the tiles of a project and what is needed to label them, or with `?tile=` the annotator in a frame. */
+/**
+ * Annotate: the tiles of a project and what is needed to label them, or with `?tile=` the annotator in a frame; `run` is
+ * that of the results from which one came.
+ */
 
 import { drawClasses } from "./annotate-classes.js";
 import { drawFiles } from "./annotate-files.js";
@@ -39,6 +42,7 @@ export async function open(main, { me, project }) {
 async function drawFrame(main, tile, project) {
   const whole = make("a", { href: `/annotate/${tile}` }, t("Full window"));
   const back = make("a", {}, t("All tiles"));
+  const results = make("a", { hidden: !idInAddress("run") }, t("Back to the results"));
   const frame = make("iframe", { src: `/annotate/${tile}`, title: t("Annotator"), allow: "fullscreen" });
   const listed = make("span", { className: "row" });
   const showTile = (shown) => {
@@ -58,11 +62,12 @@ async function drawFrame(main, tile, project) {
     frame.contentWindow.focus();
   });
   showTile(tile);
-  main.append(make("p", { className: "row" }, back, whole, listed), frame);
+  main.append(make("p", { className: "row" }, back, results, whole, listed), frame);
   // What is above is as high as it likes.
   frame.style.height = `calc(100dvh - ${Math.ceil(frame.getBoundingClientRect().top + scrollY)}px - 0.5rem)`;
   const id = project?.id ?? (await get(`tiles/${tile}`)).project_id;
-  back.href = queryWith({ project: id, tile: null, queue: null });
+  back.href = queryWith({ project: id, tile: null, queue: null, run: null });
+  results.href = addressOf("/results", { project: id, run: idInAddress("run") });
 }
 
 /** Tiles that were chosen one by one come in their order: `&queue=A,B,C`. */

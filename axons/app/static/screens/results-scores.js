@@ -2,6 +2,7 @@
 
 import { choice, field, get, idInAddress, link, make, picture, section, table } from "./base.js";
 import { onWhat, percent, score, splitText } from "./results-runs.js";
+import { thresholds } from "./results-threshold.js";
 import { explained } from "./terms.js";
 import { number, t, time } from "./words.js";
 
@@ -17,6 +18,7 @@ export async function drawScores(closely) {
     field(t("Judged on"), select, split === "test" ? t("The test tells how good the model is on new images; look at it seldom.") : null),
     make("h3", {}, t("Class by class")), classTable(scores, split),
     make("h3", {}, t("What is taken for what")), confusionMatrix(scores, split),
+    make("h3", {}, t("Another threshold")), ...thresholds(scores, split),
     ...(scores.images.length > 1 ? [make("h3", {}, t("Image by image")), imageTable(scores, split)] : []),
     make("h3", {}, t("Where it is worst")), ...(await worst(closely, source)));
 }
@@ -69,7 +71,7 @@ function imageTable({ images, classes }, split) {
   return table(t("Scores of each image of {split}", { split: splitText(split) }), heads, rows, { className: "numbers" });
 }
 
-async function worst({ project, mayEdit }, { scores, split, path, pictures }) {
+async function worst({ project, run, mayEdit }, { scores, split, path, pictures }) {
   if (!scores.worst.length) return [make("p", {}, t("No tile has enough labels to be judged."))];
   const tiles = split === "test" ? [] : await get(`${path}/worst-tiles`);
   const legend = make("p", { className: "quiet" }, t("In the difference, orange is painted too much or with a wrong class, blue is missed, grey is not judged."));
@@ -80,7 +82,7 @@ async function worst({ project, mayEdit }, { scores, split, path, pictures }) {
     make("h4", {}, t("{rank}. {name}, row {row0}, column {col0}", { rank: index + 1, ...place })),
     make("p", {}, t("{share} of its pixels are wrong.", { share: percent(place.error_rate) })),
     make("div", { className: "triple" }, ...triple(place, pictures)),
-    make("p", { className: "row" }, ...tiles.filter(({ rank }) => rank === index + 1).map((tile) => openTile(tile, project, mayEdit)))));
+    make("p", { className: "row" }, ...tiles.filter(({ rank }) => rank === index + 1).map((tile) => openTile(tile, project, run, mayEdit)))));
   return [legend, why, make("ul", { className: "worst" }, ...cards)];
 }
 
@@ -91,8 +93,8 @@ function triple(place, pictures) {
     make("figcaption", {}, text)));
 }
 
-function openTile(tile, project, mayEdit) {
+function openTile(tile, project, run, mayEdit) {
   const text = mayEdit ? t("Open the tile at row {row0}, column {col0}", tile) : t("See the tile at row {row0}, column {col0}", tile);
   const mark = tile.is_corrected ? make("span", { className: "good" }, `✓ ${t("has new labels")}`) : null;
-  return make("span", {}, link(text, "/annotate", { project: project.id, tile: tile.tile_id }, { className: "button" }), " ", mark ?? "");
+  return make("span", {}, link(text, "/annotate", { project: project.id, tile: tile.tile_id, run: run.id }, { className: "button" }), " ", mark ?? "");
 }

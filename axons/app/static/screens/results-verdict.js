@@ -39,7 +39,7 @@ async function nextStep({ run, project, mayEdit }) {
   const place = make("div", { className: "row", "aria-live": "polite" });
   if (!tiles.length) place.append(make("p", { className: "quiet" }, t("The worst tiles of validation are in the project no longer.")));
   if (left.length && mayEdit) {
-    place.append(link(t("Fix the worst tiles"), "/annotate", { project: project.id, tile: left[0].tile_id, queue: left.map((tile) => tile.tile_id).join(",") }, { className: "primary" }));
+    place.append(link(t("Fix the worst tiles"), "/annotate", { project: project.id, tile: left[0].tile_id, queue: left.map((tile) => tile.tile_id).join(","), run: run.id }, { className: "primary" }));
   }
   if (tiles.length) place.append(make("span", {}, t("{corrected} of the {n} worst validation tiles have new labels.", { corrected, n: tiles.length })));
   if (corrected && mayEdit) {

@@ -1,6 +1,6 @@
 /**
  * Results: runs compared, and one of them looked at closely. In the address: `runs` are compared, `run` is looked at,
- * `scores` says on what: "val", "test", or the id of an evaluation.
+ * `scores` says on what: "val", "test", or the id of an evaluation; `class` and `threshold` (per cent) are those of the slider.
  */
 
 import { empty, every, idInAddress, link, make, noteInAddress } from "./base.js";
