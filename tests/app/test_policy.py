@@ -162,10 +162,10 @@ TABLE: dict[str, str] = {
     "GET /v1/runs/{run_id}/samples/picture": MEMBERS,
     "GET /v1/runs/{run_id}/worst-tiles": MEMBERS,
     "POST /v1/runs/{run_id}/cancel": MEMBERS,
+    "POST /v1/runs/{run_id}/stop": MEMBERS,
     "POST /v1/runs/{run_id}/resume": MEMBERS,
     "GET /v1/runs/{run_id}/report": MEMBERS,
     "GET /v1/runs/{run_id}/tensorboard": "ahhhhhh",  # there are no curves
-    "POST /v1/runs/{run_id}/stop": MEMBERS,
     "POST /v1/evaluations": MEMBERS,
     "GET /v1/evaluations": MEMBERS,
     "GET /v1/evaluations/{evaluation_id}": MEMBERS,

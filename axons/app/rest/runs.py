@@ -136,13 +136,13 @@ def cancel_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
     return _public(platform, platform.database.write(lambda session: runs.cancel_run(session, actor, run_id)))
 
 
-@router.post("/{run_id}/resume", operation_id="resume_run", status_code=202)
 @router.post("/{run_id}/stop", operation_id="stop_run", status_code=202)
 def stop_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
     """End a run within seconds with a model of its best epoch; it can be resumed."""
     return _public(platform, platform.database.write(lambda session: runs.stop_run(session, actor, run_id)))
 
 
+@router.post("/{run_id}/resume", operation_id="resume_run", status_code=202)
 def resume_run(platform: PlatformOf, actor: ActorOf, run_id: Id) -> RunPublic:
     """Go on with a run that failed, was cancelled or was stopped."""
     return _public(

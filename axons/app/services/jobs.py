@@ -140,8 +140,6 @@ def cancel_job(session: Session, actor: Actor, job_id: str) -> Job:
     """Ask a job to stop: one that waits is cancelled at once, one that runs within seconds.
 
     Raises:
-        NotFound, NotAllowed: the actor does not see it, or may only look at it.
-    Raises:
         NotFound, NotAllowed, Conflict: see `job_to_end`.
     """
     job = job_to_end(session, actor, job_id)
@@ -156,6 +154,8 @@ def cancel_job(session: Session, actor: Actor, job_id: str) -> Job:
 def job_to_end(session: Session, actor: Actor, job_id: str) -> Job:
     """A job that the actor may end early.
 
+    Raises:
+        NotFound, NotAllowed: the actor does not see it, or may only look at it.
         Conflict: it is over.
     """
     job = get_job(session, actor, job_id)
