@@ -157,6 +157,10 @@ class DatabaseTaken(AxonsError):
     """Another process has the database file open."""
 
 
+class NotInstalled(AxonsError):
+    """A library that this needs is not installed."""
+
+
 class ServerUnavailable(AxonsError):
     """The server did not answer, or answered that it cannot at the moment."""
 

@@ -30,10 +30,14 @@ class Figure:
     caption: str
 
     @property
+    def kind(self) -> str:
+        """png or jpeg."""
+        return "png" if self.data.startswith(b"\x89PNG") else "jpeg"
+
+    @property
     def uri(self) -> str:
         """The picture inside the page."""
-        kind = "png" if self.data.startswith(b"\x89PNG") else "jpeg"
-        return f"data:image/{kind};base64,{base64.b64encode(self.data).decode()}"
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +75,6 @@ def write_report(run_uri: str, path: Path, *, figures: Sequence[Figure] = ()) ->
 
 def render_report(run_uri: str, *, figures: Sequence[Figure] = ()) -> str:
     """The page; see `write_report`."""
-    folder = RunFolder(run_uri)
-    request, status, metrics = folder.request(), folder.status(), folder.metrics()
-    if status.state != "done" or metrics is None:
-        raise RunRefused(f"run {request.run_id!r} is {status.state}; a report needs a finished training")
-    evaluation = Evaluation.unpacked(folder.storage.read(EVALUATION), name=EVALUATION, error=RunRefused)
-    training_set = load_training_set(request.training_set, sha256=request.training_set_sha256)
-    card = load_card(f"{folder.uri}/{status.model}")
     environment = Environment(
         loader=PackageLoader("axons", "."),
         autoescape=select_autoescape(default=True),
@@ -85,23 +82,39 @@ def render_report(run_uri: str, *, figures: Sequence[Figure] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(score=_score, count=_count, duration=_duration)
-    return environment.get_template("report.html.j2").render(
-        request=request,
-        status=status,
-        metrics=metrics,
-        evaluation=evaluation,
-        main_split="test" if "test" in evaluation.splits else "val",
-        training_set=training_set,
-        splits=SPLITS,
-        card=card,
-        settings=_settings(request, card, folder),
-        charts=_charts(metrics.epochs, metrics.classes),
-        samples=_samples(folder.storage, metrics.epochs, status),
-        worst=_worst(folder.storage, evaluation),
-        figures=figures,
-        code_version=__version__,
-    )
+    environment.filters.update(score=format_score, count=format_count, duration=format_duration)
+    template = environment.get_template("report.html.j2")
+    return template.render(report_contents(run_uri), figures=figures)
+
+
+def report_contents(run_uri: str) -> dict[str, Any]:
+    """What a report of a finished run says, by the names that the page uses.
+
+    Raises:
+        RunRefused: the run is not done.
+    """
+    folder = RunFolder(run_uri)
+    request, status, metrics = folder.request(), folder.status(), folder.metrics()
+    if status.state != "done" or metrics is None:
+        raise RunRefused(f"run {request.run_id!r} is {status.state}; a report needs a finished training")
+    evaluation = Evaluation.unpacked(folder.storage.read(EVALUATION), name=EVALUATION, error=RunRefused)
+    training_set = load_training_set(request.training_set, sha256=request.training_set_sha256)
+    card = load_card(f"{folder.uri}/{status.model}")
+    return {
+        "request": request,
+        "status": status,
+        "metrics": metrics,
+        "evaluation": evaluation,
+        "main_split": "test" if "test" in evaluation.splits else "val",
+        "training_set": training_set,
+        "splits": SPLITS,
+        "card": card,
+        "settings": _settings(request, card, folder),
+        "charts": _charts(metrics.epochs, metrics.classes),
+        "samples": _samples(folder.storage, metrics.epochs, status),
+        "worst": _worst(folder.storage, evaluation),
+        "code_version": __version__,
+    }
 
 
 def line_chart(
@@ -136,6 +149,25 @@ def line_chart(
         y_ticks=[(place(first_x, high * i / 4)[1], f"{high * i / 4:.3g}") for i in range(5)],
         lines=lines,
     )
+
+
+def format_score(value: float | None) -> str:
+    """Three decimals, or a dash for what is not defined."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def format_count(value: int) -> str:
+    """Thousands apart by a narrow space."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def format_duration(seconds: float) -> str:
+    """Hours, minutes and seconds, the two largest that there are."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _charts(epochs: Sequence[EpochMetrics], classes: Sequence[str]) -> list[Chart]:
@@ -217,22 +249,6 @@ def _settings(request: RunRequest, card: ModelCard, folder: RunFolder) -> dict[s
 
 def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _count(value: int) -> str:
-    return f"{value:,}".replace(",", "\u202f")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _nice(value: float) -> float:

@@ -187,7 +187,8 @@ up, demo, login, token create, user add, user reset, user disable, backup, resto
 project show, project rename, project archive, project delete, project export, project import, images add,
 annotations import, training-set create, training-set list, training-set show, training-set download, train, runs list,
 runs show, runs cancel, runs resume, runs metrics, runs log, jobs list, jobs show, jobs cancel, evaluate, models list,
-models show, models download, models import, models promote, models rollback, models share, predict, report, export,
+models show, models download, models export, models import, models promote, models rollback, models share, predict,
+report, export,
 class list, class create, class join, class add-students, class progress, class limits
 """
 

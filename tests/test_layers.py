@@ -16,9 +16,10 @@ BELOW = {
     "train": {"errors", "data", "model"},
     "serve": {"errors", "data", "model"},
     "report": {"errors", "data", "model", "train", "serve"},
+    "report_pdf": {"errors", "train", "report"},
     "demo": {"errors", "data", "model", "train", "serve", "report"},
     "client": {"errors"},
-    "app": {"errors", "data", "model", "train", "serve", "report", "demo"},
+    "app": {"errors", "data", "model", "train", "serve", "report", "report_pdf", "demo"},
     "cli": {"errors", "data", "model", "train", "serve", "report", "demo", "client", "app"},
     "__main__": {"cli"},
 }

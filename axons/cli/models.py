@@ -9,6 +9,7 @@ import typer
 
 from axons.cli import output, server
 from axons.cli.output import JSON
+from axons.data.formats import Licence, ModelFormat
 from axons.errors import AxonsError
 
 models = typer.Typer(no_args_is_help=True, help="Models: versions, which of them is used, and by whom.")
@@ -48,6 +49,34 @@ def download_model(
         found = server.find_model(client, model)
         target = out or Path(f"{found['name']}-v{found['version']}.zip")
         client.download(f"models/{found['id']}/download", target, progress=progress)
+    output.show({"id": found["id"], "file": str(target)}, [str(target)], as_json=as_json)
+
+
+@models.command("export")
+def export_model(
+    model: Model,
+    kind: Annotated[ModelFormat, typer.Option("--format", help="onnx, or a package for bioimage.io.")] = "onnx",
+    licence: Annotated[Licence | None, typer.Option(help="Under which others may use it.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="Who made it; may be given several times.")] = None,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write it.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Write a model for other programs; `axons models download` has it as safetensors.
+
+    Examples:
+
+      axons models export nerve/nerve --format onnx
+
+      axons models export nerve/nerve --format bioimageio --author "Ana Silva" --licence CC-BY-4.0
+    """
+    form = {"format": kind, "licence": licence, "authors": author or [], "description": description}
+    with server.connected() as client, output.progress("exporting") as progress:
+        found = server.find_model(client, model)
+        job = client.create(f"models/{found['id']}/export", form)
+        file = client.wait_for(job["id"], progress=progress)["result"]["file"]
+        target = out or Path(file["name"].replace("/", "-"))
+        client.download(f"jobs/{job['id']}/file", target, progress=progress)
     output.show({"id": found["id"], "file": str(target)}, [str(target)], as_json=as_json)
 
 

@@ -262,18 +262,21 @@ def evaluate(
 
 def report(
     run: Run,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.html", help="Where to write it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.html|FILE.pdf", help="Where to write it.")],
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Write the report of a run: one HTML page that opens offline.
+    """Write the report of a run: one HTML page that opens offline, or a PDF.
 
-    Example:
+    Examples:
 
       axons report nerve/1 -o report.html
+
+      axons report nerve/1 -o report.pdf
     """
+    kind = "report.pdf" if out.suffix == ".pdf" else "report"
     with server.connected() as client:
         found = server.find_numbered(client, "runs", run)
-        client.download(f"runs/{found['id']}/report", out)
+        client.download(f"runs/{found['id']}/{kind}", out)
     output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
 
 

@@ -1,10 +1,13 @@
-"""The formats of labels from and for other tools, named once: REST, jobs and the command take them from here."""
+"""Formats from and for other tools, and licences, named once: REST, jobs and the command take them from here."""
 
 from typing import Literal
 
 VectorFormat = Literal["labeller", "coco", "cvat", "labelme"]
 ImportFormat = Literal["png", "labeller", "coco", "cvat", "labelme"]
 ExportFormat = Literal["png", "coco", "cvat", "labelme", "labelstudio", "labeller"]
+
+ModelFormat = Literal["onnx", "bioimageio"]
+Licence = Literal["CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC0-1.0", "MIT", "BSD-3-Clause", "Apache-2.0"]
 
 # Their files are called like the image that they are about; the others list images.
 ONE_IMAGE_A_FILE = ("png", "labeller", "labelme")

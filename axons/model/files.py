@@ -24,6 +24,7 @@ from axons.model.normalisation import Normalisation
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
 CROPS = "crops.safetensors"
+ONNX = "model.onnx"  # made by the first export
 
 
 class Origin(Row):

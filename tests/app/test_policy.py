@@ -165,6 +165,7 @@ TABLE: dict[str, str] = {
     "POST /v1/runs/{run_id}/stop": MEMBERS,
     "POST /v1/runs/{run_id}/resume": MEMBERS,
     "GET /v1/runs/{run_id}/report": MEMBERS,
+    "GET /v1/runs/{run_id}/report.pdf": MEMBERS,
     "GET /v1/runs/{run_id}/tensorboard": "ahhhhhh",  # there are no curves
     "POST /v1/evaluations": MEMBERS,
     "GET /v1/evaluations": MEMBERS,
@@ -179,6 +180,7 @@ TABLE: dict[str, str] = {
     "POST /v1/models/{model_id}/rollback": MEMBERS,
     "POST /v1/models/{model_id}/share": "anhhyhy",  # `may_share_models` is off
     "GET /v1/models/{model_id}/download": MEMBERS,
+    "POST /v1/models/{model_id}/export": MEMBERS,
     "POST /v1/models/{model_id}/predict": "ayhhhhh",  # the upload is the owner's
     "GET /v1/projects/{project_id}/predictions": MEMBERS,
     "GET /v1/projects/{project_id}/predictions.csv": MEMBERS,

@@ -76,6 +76,19 @@ def test_the_search_stands_in_the_address_and_no_card_field_is_empty(ana, models
     assert "search=nothing" in page.url
 
 
+def test_a_model_is_asked_for_as_onnx_and_a_package_needs_authors_and_a_licence(ana, models, new_page):
+    page = opened(new_page(ana))
+    card = page.locator(".version").first
+    card.get_by_text("Use it in other programs").click()
+    expect(card.get_by_label("Authors")).to_have_value("ana")
+    card.get_by_label("Format").select_option("bioimageio")
+    expect(card.get_by_label("Authors")).to_have_attribute("required", "")
+    expect(card.get_by_label("Licence")).to_have_attribute("required", "")
+    card.get_by_label("Format").select_option("onnx")
+    card.get_by_role("button", name="Make the file").click()
+    expect(card.locator(".exported")).to_contain_text("waiting")
+
+
 def test_weights_are_imported_with_their_card(site, ana, project, tmp_path, new_page):
     folder = tmp_path / "own"
     make_model(folder, seed=5)

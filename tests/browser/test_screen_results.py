@@ -190,6 +190,9 @@ def test_the_report_is_printed_and_downloaded(new_page, ana, project, run):
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the report (HTML)").click()
     assert download.value.suggested_filename.endswith("report.html")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the report (PDF)").click()
+    assert download.value.suggested_filename.endswith("report.pdf")
 
 
 def test_a_model_is_judged_again_and_its_scores_chosen(site, new_page, ana, project, run):

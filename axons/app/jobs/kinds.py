@@ -21,6 +21,7 @@ _MODULES = {
     "predict ranking": "axons.app.jobs.rank",
     "export": "axons.app.jobs.export",
     "export set": "axons.app.jobs.export_set",
+    "export model": "axons.app.jobs.export_model",
     "export project": "axons.app.jobs.export_project",
     "cleanup": "axons.app.jobs.cleanup",
 }
@@ -43,6 +44,8 @@ def kind_name(job: Job) -> str:
         return "predict ranking"
     if job.kind == "export" and job.request.get("format") == "project":
         return "export project"
+    if job.kind == "export" and "model_id" in job.request:
+        return "export model"
     if job.kind == "export" and "training_set_id" in job.request:
         return "export set"
     return job.kind

@@ -35,7 +35,7 @@ def export_labels(platform: PlatformOf, actor: ActorOf, project_id: Id, form: Ex
     "/jobs/{job_id}/file",
     operation_id="get_job_file",
     response_class=FileResponse,
-    responses=file_of("application/zip"),
+    responses=file_of("application/zip", "application/octet-stream"),
 )
 def get_job_file(platform: PlatformOf, actor: ActorOf, job_id: Id) -> FileResponse:
     """The file that a job has made."""
@@ -44,4 +44,5 @@ def get_job_file(platform: PlatformOf, actor: ActorOf, job_id: Id) -> FileRespon
         return annotation_files.exported_file(session, get_job(session, actor, job_id))
 
     key, name = platform.database.read(find)
-    return file_answer(platform.storage.local_path(key), name, "application/zip")
+    media_type = "application/zip" if name.endswith(".zip") else "application/octet-stream"
+    return file_answer(platform.storage.local_path(key), name, media_type)

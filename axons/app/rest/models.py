@@ -8,7 +8,10 @@ from sqlmodel import Session
 from axons.app.platform import Platform
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.rest.downloads import file_of, zip_answer
+from axons.app.rest.problems import documented
 from axons.app.services import models
+from axons.app.services.jobs import JobPublic, public_jobs
+from axons.app.services.model_export import ModelExportCreate, start_model_export
 from axons.app.services.models import ModelImport, ModelPublic, Visibility
 from axons.app.tables import Model
 from axons.app.texts import Identifier, Name
@@ -93,6 +96,14 @@ def download_model(platform: PlatformOf, actor: ActorOf, model_id: Id) -> FileRe
     storage = platform.storage.at(model.key)
     files = {name: storage.local_path(name) for name in models.model_files() if storage.exists(name)}
     return zip_answer(f"{model.name}-v{model.version}", files)
+
+
+@router.post("/models/{model_id}/export", operation_id="export_model", status_code=202, responses=documented(501))
+def export_model(platform: PlatformOf, actor: ActorOf, model_id: Id, form: ModelExportCreate) -> JobPublic:
+    """Make a file for other programs as a job; `GET /jobs/{job_id}/file` has it for a day."""
+    return platform.database.write(
+        lambda session: public_jobs(session, [start_model_export(session, actor, model_id, form)])[0]
+    )
 
 
 @router.delete("/models/{model_id}", operation_id="delete_model", status_code=204)

@@ -30,6 +30,7 @@ _STATUS: list[tuple[type[AxonsError], int]] = [
     (errors.TileLocked, 423),
     (errors.RevisionMissing, 428),
     (errors.SegmenterBusy, 429),
+    (errors.NotInstalled, 501),
     (errors.StorageFull, 507),
     (errors.DatabaseBusy, 503),
     (errors.StorageUnavailable, 503),

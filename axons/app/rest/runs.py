@@ -21,6 +21,7 @@ from axons.app.texts import Identifier
 from axons.data.storage import Storage
 from axons.errors import NotFound
 from axons.report import render_report
+from axons.report_pdf import render_pdf
 from axons.train.run import RunFolder
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -157,6 +158,19 @@ def get_run_report(platform: PlatformOf, actor: ActorOf, run_id: Id, download: b
     run, _ = _run(platform, actor, run_id)
     page = render_report(platform.uri(run.key)).encode()
     return bytes_answer(page, "text/html", name=f"{run.name}-{run.number}-report.html" if download else None)
+
+
+@router.get(
+    "/{run_id}/report.pdf",
+    operation_id="get_run_report_pdf",
+    response_class=Response,
+    responses=file_of("application/pdf") | documented(501),
+)
+def get_run_report_pdf(platform: PlatformOf, actor: ActorOf, run_id: Id) -> Response:
+    """The report of a finished run as PDF."""
+    run, _ = _run(platform, actor, run_id)
+    pages = render_pdf(platform.uri(run.key))
+    return bytes_answer(pages, "application/pdf", name=f"{run.name}-{run.number}-report.pdf")
 
 
 @router.get(

@@ -3,6 +3,7 @@
 import {
   button, carefulButton, choice, empty, every, field, form, link, make, noteInAddress, post, remove, section,
 } from "./base.js";
+import { exportForm } from "./model-export.js";
 import { facts, scoreText, swatches } from "./models-card.js";
 import { sendFile } from "./upload.js";
 import { number, t, time } from "./words.js";
@@ -88,6 +89,7 @@ function versionCard(model, screen, heading, hasOthers) {
       link(t("Try"), "/predict", { project: mayEdit ? project.id : screen.context.project?.id, model: model.id }, { className: "button", "aria-label": t("Try {name}, version {version}", model) }),
       make("a", { className: "button", href: `/api/v1/models/${model.id}/download`, "aria-label": t("Download {name}, version {version}", model) }, t("Download"))),
     make("details", {}, make("summary", {}, t("Model card")), facts(model, project)),
+    exportForm(model, screen.context.me),
     mayEdit ? manage(model, project, screen, hasOthers) : null);
 }
 

@@ -1,18 +1,20 @@
 /** The model of a run: its card, its files, and how it does on other sets. */
 
 import { choice, field, form, isOver, make, post, section, stateText, table, watchJob } from "./base.js";
+import { exportForm } from "./model-export.js";
 import { onWhat, score, splitText } from "./results-runs.js";
 import { setName } from "./results-scores.js";
 import { number, t, time } from "./words.js";
 
 /** @param {object} closely see `drawClosely` in results.js */
 export async function drawModel(closely) {
-  const { model } = closely;
+  const { me, model } = closely;
   if (!model) return "";
   return make("div", {},
     section(t("Judge it on another set"), ...drawEvaluations(closely)),
     section(t("Model card"), card(closely), make("p", { className: "row" },
-      make("a", { className: "button", href: `/api/v1/models/${model.id}/download`, download: "" }, t("Download the model (safetensors and card)")))));
+      make("a", { className: "button", href: `/api/v1/models/${model.id}/download`, download: "" }, t("Download the model (safetensors and card)"))),
+      exportForm(model, me)));
 }
 
 function drawEvaluations(closely) {

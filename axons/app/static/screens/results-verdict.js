@@ -1,6 +1,6 @@
 /** What a run is worth at a glance, and what to do next: fix its worst tiles, promote its model, keep its report. */
 
-import { addressOf, ask, button, carefulButton, choice, field, get, link, make, post, section } from "./base.js";
+import { addressOf, ask, button, carefulButton, choice, field, get, link, make, post, saveFile, section } from "./base.js";
 import { onWhat, runName, score } from "./results-runs.js";
 import { t } from "./words.js";
 
@@ -77,6 +77,7 @@ function report(run) {
   return make("div", { className: "row" },
     make("a", { className: "button", href: path, target: "_blank" }, t("Open the report")),
     make("a", { className: "button", href: addressOf(path, { download: true }), download: "" }, t("Download the report (HTML)")),
+    button(t("Download the report (PDF)"), () => saveFile(`${path}.pdf`, `${run.name}-${run.number}-report.pdf`)),
     button(t("Print or save as PDF"), () => print(run, path)));
 }
 
