@@ -13,7 +13,7 @@ from axons.data.formats import ExportFormat, ImportFormat
 from axons.errors import AxonsError
 
 images = typer.Typer(no_args_is_help=True, help="Images of a project.")
-annotations = typer.Typer(no_args_is_help=True, help="Labels that were made elsewhere.")
+annotations = typer.Typer(no_args_is_help=True, help="Labels that were not drawn here.")
 projects = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, archive, delete, take along.")
 Project = Annotated[str, typer.Argument(metavar="PROJECT", help="Name or id.")]
 _HEADS = ("id", "name", "owner_name", "num_images", "archived_at")
@@ -180,6 +180,26 @@ def import_annotations(
         )
         ended = client.wait_for(job["id"], progress=progress) if wait else job
     _show_imports(ended, [ended], as_json)
+
+
+@annotations.command("accept")
+def accept_prediction(
+    prediction: Annotated[str, typer.Argument(metavar="PREDICTION", help="Id of a prediction of an image.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also where people have labelled; their labels stay in the history.")
+    ] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Make what a model predicted the labels of the image's tiles, where no person has labelled.
+
+    Example:
+
+      axons annotations accept 3f6c2a1e-5d8b-4f0e-9a37-6a1c1f0b7d42
+    """
+    with server.connected() as client:
+        found = client.create(f"predictions/{prediction}/accept", {"replaces_labels": replace})
+    counts = "{written} written, {unchanged} as before, {kept} labelled by people and kept, {refused} done or open"
+    output.show(found, [f"tiles: {counts.format(**found)}", *found["notices"]], as_json=as_json)
 
 
 def export(

@@ -190,6 +190,7 @@ TABLE: dict[str, str] = {
     "GET /v1/predictions/{prediction_id}/mask": MEMBERS,
     "GET /v1/predictions/{prediction_id}/overlay": MEMBERS,
     "GET /v1/predictions/{prediction_id}/csv": MEMBERS,
+    "POST /v1/predictions/{prediction_id}/accept": MEMBERS,
     "GET /v1/jobs": SIGNED_IN,
     "GET /v1/jobs/{job_id}": MEMBERS,
     "GET /v1/jobs/{job_id}/log": MEMBERS,
@@ -252,6 +253,7 @@ BODIES: dict[str, Any] = {
     },
     "POST /v1/models/{model_id}/share": {"visibility": "classroom"},
     "POST /v1/models/{model_id}/predict": {"upload_id": "{upload_id}"},
+    "POST /v1/predictions/{prediction_id}/accept": {},
     "POST /v1/jobs:cancel": {"job_ids": ["{job_id}"]},
 }
 QUERIES: dict[str, dict[str, Any]] = {

@@ -12,6 +12,7 @@ from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, Platf
 from axons.app.rest.downloads import bytes_answer, file_answer, file_of, safe_name, zip_answer
 from axons.app.rest.problems import documented
 from axons.app.services import predictions
+from axons.app.services.accept_predictions import Accepted, PredictionAccept, accept_prediction
 from axons.app.services.access import get_project
 from axons.app.services.jobs import JobPublic
 from axons.app.services.predictions import PredictCreate, PredictionPublic, Segment
@@ -185,6 +186,12 @@ def download_prediction_csv(platform: PlatformOf, actor: ActorOf, prediction_id:
     pair = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))
     text = predictions.predictions_csv([pair])
     return bytes_answer(text.encode(), "text/csv; charset=utf-8", name=f"{pair[0].name}.csv")
+
+
+@router.post("/predictions/{prediction_id}/accept", operation_id="accept_prediction")
+def accept(platform: PlatformOf, actor: ActorOf, prediction_id: Id, form: PredictionAccept) -> Accepted:
+    """Make the mask of an image of the project the labels of its tiles, where no person has labelled."""
+    return accept_prediction(platform, actor, prediction_id, form)
 
 
 @router.delete("/predictions/{prediction_id}", operation_id="delete_prediction", status_code=204)

@@ -350,12 +350,20 @@ def mask_file(platform: Platform, row: Prediction) -> tuple[Path, str]:
     Raises:
         Conflict: it is not done.
     """
+    path = pixels_file(platform, row)
+    return path, "image/png" if path.suffix == ".png" else "image/tiff"
+
+
+def pixels_file(platform: Platform, row: Prediction) -> Path:
+    """Where the class indices of a finished prediction lie, for `axons.data.mask_files.MaskFile`.
+
+    Raises:
+        Conflict: it is not done.
+    """
     if row.state != "done":
         raise Conflict(f"the prediction of {row.name!r} is {row.state}; wait until it is done")
     storage = platform.storage.at(row.key)
-    if storage.exists(MASK_PNG):
-        return storage.local_path(MASK_PNG), "image/png"
-    return storage.local_path(MASK_TIFF), "image/tiff"
+    return storage.local_path(MASK_PNG if storage.exists(MASK_PNG) else MASK_TIFF)
 
 
 def overlay_png(platform: Platform, row: Prediction, model: Model, image: Image | None, *, opacity: float) -> bytes:

@@ -185,7 +185,7 @@ def detail(session: Session, actor: Actor, tile: Tile, image: Image) -> TileDeta
 def take_lease(session: Session, actor: Actor, tile_id: str, *, takes_over: bool = False) -> LeasePublic:
     """Say that the actor has the tile open, for 90 s; whoever had it open before keeps it, unless it is taken over."""
     tile, _image = get_tile(session, actor, tile_id, "annotate")
-    if takes_over or not _is_leased_to_other(tile, actor):
+    if takes_over or not is_open_elsewhere(tile, actor):
         tile.leased_by = actor.user_id
         tile.leased_until = now() + timedelta(seconds=LEASE_S)
         session.add(tile)
@@ -226,6 +226,11 @@ def reopen(session: Session, actor: Actor, tile_id: str) -> Tile:
         session.add(tile)
         audit.record(session, actor, "tile.reopen", "tile", tile.id, revision=tile.revision)
     return tile
+
+
+def is_open_elsewhere(tile: Tile, actor: Actor) -> bool:
+    """Whether somebody else has the tile in an editor at the moment."""
+    return tile.leased_until is not None and tile.leased_until >= now() and tile.leased_by != actor.user_id
 
 
 def status_of(counts: dict[str, int]) -> Status:
@@ -328,10 +333,6 @@ def _check_may_label(session: Session, project: Project, user_id: str) -> None:
 def _check_all_found(wanted: list[str], found: set[str], what: str) -> None:
     if missing := [id_ for id_ in wanted if id_ not in found]:
         raise NotFound(f"the project has no {what} {missing[0]!r} now; look at its list of {what}s")
-
-
-def _is_leased_to_other(tile: Tile, actor: Actor) -> bool:
-    return tile.leased_until is not None and tile.leased_until >= now() and tile.leased_by != actor.user_id
 
 
 def _no_tile(tile_id: str) -> NotFound:

@@ -180,7 +180,7 @@ class Revision(SQLModel, table=True):
         save_id: made by whoever saves, so that a repeated save is recognised.
         layers: gzipped JSON, see `axons.data.layers`.
         seconds: of active labelling since the revision before.
-        source: manual, import, model, retile, merge or restore.
+        source: manual, import, model, prediction, retile, merge or restore.
     """
 
     __table_args__ = (UniqueConstraint("tile_id", "number"), UniqueConstraint("tile_id", "save_id"))

@@ -2,6 +2,7 @@
 
 import { carefulButton, get, make, noteInAddress, remove, section, table } from "./base.js";
 import { compare } from "./compare.js";
+import { acceptButton } from "./predict-accept.js";
 import { number, t } from "./words.js";
 
 /** Draw a prediction into its place; who edits the project may delete it. */
@@ -22,6 +23,8 @@ export async function drawResult(place, id, { models, mayEdit }) {
     place.replaceChildren();
     return t("It is in the trash and can be restored for some days.");
   }) : null;
+  const accepted = make("div");
+  const accept = mayEdit && row.image_id ? acceptButton(row, accepted) : null;
   place.replaceChildren(section(title,
     compare({ before: `/api/v1/predictions/${id}/overlay?opacity=0`, after: `/api/v1/predictions/${id}/overlay?opacity=1`, name: row.name }),
     make("p", { className: "quiet" }, [
@@ -33,7 +36,8 @@ export async function drawResult(place, id, { models, mayEdit }) {
     areas(row),
     make("p", { className: "row" },
       file("csv", t("Areas (CSV)"), { download: "" }), file("mask", t("Mask"), { download: "" }),
-      file("overlay", t("Overlay"), { download: `${row.name}.overlay.png` }), drop)));
+      file("overlay", t("Overlay"), { download: `${row.name}.overlay.png` }), accept, drop),
+    accepted));
 }
 
 function areas(row) {
