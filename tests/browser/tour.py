@@ -67,7 +67,7 @@ def shots(rest: Rest) -> list[Shot]:
         Shot(name="train", path=f"/train?{query}&run={run['id']}", height=1460),
         Shot(name="results", path=f"/results?{query}&run={run['id']}", height=1180),
         Shot(name="models", path="/models", height=640),
-        Shot(name="predict", path=f"/predict?{query}{shown}", height=1240, heading=heading),
+        Shot(name="predict", path=f"/predict?{query}{shown}", height=900, heading=heading),
         Shot(name="class", path=f"/class?classroom={_classroom(rest, project)}", height=900),
     ]
 
