@@ -80,11 +80,11 @@ def test_a_model_is_asked_for_as_onnx_and_a_package_needs_authors_and_a_licence(
     page = opened(new_page(ana))
     card = page.locator(".version").first
     card.get_by_text("Use it in other programs").click()
-    expect(card.get_by_label("Authors")).to_have_value("ana")
-    card.get_by_label("Format").select_option("bioimageio")
-    expect(card.get_by_label("Authors")).to_have_attribute("required", "")
-    expect(card.get_by_label("Licence")).to_have_attribute("required", "")
-    card.get_by_label("Format").select_option("onnx")
+    expect(card.locator("input[name=authors]")).to_have_value("ana")
+    card.locator("select[name=format]").select_option("bioimageio")
+    expect(card.locator("input[name=authors]")).to_have_attribute("required", "")
+    expect(card.locator("select[name=licence]")).to_have_attribute("required", "")
+    card.locator("select[name=format]").select_option("onnx")
     card.get_by_role("button", name="Make the file").click()
     expect(card.locator(".exported")).to_contain_text("waiting")
 
