@@ -59,11 +59,14 @@ def image_row(project: Project, name: str) -> Image:
     )
 
 
-def make_template(platform: Platform, owner: Actor, *, num_images: int = 2, num_revisions: int = 3) -> str:
+def make_template(
+    platform: Platform, owner: Actor, *, num_images: int = 2, num_revisions: int = 3, classroom_id: str | None = None
+) -> str:
     """A project with two tiles per image, of which the first is labelled, and one image in the trash."""
 
     def make(session) -> str:
-        project = Project(name="template", owner_id=owner.user_id, instructions="look", tile=64)
+        of = {"owner_id": owner.user_id, "classroom_id": classroom_id}
+        project = Project(name="template", **of, instructions="look", tile=64)
         session.add(project)
         session.flush()
         classes = [("background", "#000000"), ("axon", "#ff0000")]

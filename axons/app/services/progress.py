@@ -293,7 +293,8 @@ def _row(
     work = _Work()
     for part in works:
         work.add(part)
-    changed_at = max(work.changed + [own.handed_in_at] * (own.handed_in_at is not None), default=None)
+    work.note(own.handed_in_at)
+    changed_at = max(work.changed, default=None)
     because, reason = _why_stuck(work, own, joined_at, changed_at, since) if user.is_active else (None, "")
     return StudentProgress(
         user_id=user.id,

@@ -88,7 +88,7 @@ function who(row) {
 
 /** Why somebody is stuck, or what is waited for, in one sentence. */
 function state(row) {
-  if (row.is_stuck) return make("span", { className: "whole bad" }, `⚠ ${t("Stuck")}: ${whyStuck(row)}`);
+  if (row.is_stuck) return make("span", { className: "whole bad" }, `⚠ ${t("Stuck: {why}", { why: whyStuck(row) })}`);
   if (row.is_active && !row.job && row.projects.length) return make("span", { className: "whole good" }, `✓ ${t("at work")}`);
   return make("span", { className: "whole" }, row.is_active ? row.job ? waiting(row.job) : t("not begun yet") : t("cannot sign in"));
 }
@@ -105,20 +105,20 @@ const KINDS = {
 };
 
 function waiting(job) {
-  const kind = KINDS[job.kind]?.() ?? job.kind;
-  if (job.state !== "queued") return `${kind}: ${stateText(job)} ${Math.round(100 * job.progress)} %`;
+  const what = KINDS[job.kind]?.() ?? job.kind;
+  if (job.state !== "queued") return t("{what}: {state}", { what, state: `${stateText(job)} ${Math.round(100 * job.progress)} %` });
   const place = job.ahead ? t("{ahead} before it", { ahead: job.ahead }) : t("starts next");
   // The reason says the place in the queue again, unless something else holds the job up.
   const why = /^(starts next|waits for \d+ other jobs?)$/.test(job.reason) ? "" : ` – ${job.reason}`;
-  return `${kind}: ${t("waiting")}, ${place}${why}`;
+  return t("{what}: {state}", { what, state: `${t("waiting")}, ${place}${why}` });
 }
 
 function trainings(row, classroom) {
   const { done, failed, cancelled } = row.num_trainings_by_state;
   const most = limitOf(classroom, "max_active_trainings");
-  const parts = [t("{n} done", { n: done }), failed ? t("{n} failed", { n: failed }) : null, cancelled ? t("{n} stopped", { n: cancelled }) : null];
+  const parts = [done ? t("{n} done", { n: done }) : null, failed ? t("{n} failed", { n: failed }) : null, cancelled ? t("{n} stopped", { n: cancelled }) : null];
   const active = row.num_active_trainings ? t("{n} of {most} allowed are open", { n: row.num_active_trainings, most }) : null;
-  return [...parts, active].filter(Boolean).join(", ");
+  return [...parts, active].filter(Boolean).join(", ") || number(0);
 }
 
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60]];
