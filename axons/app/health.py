@@ -1,24 +1,19 @@
 """`/healthz`: whether database, storage and Ray answer, each with a sentence."""
 
-import logging
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NoAnswer
+from concurrent.futures import Future
 from typing import Literal
 
 import ray
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from axons.app.asking import Question
 from axons.app.platform import Platform
+from axons.app.services.cluster import check_connected
 from axons.errors import AxonsError
 
 router = APIRouter(tags=["health"])
 
-PATIENCE_S = 4.0
-
-_LOG = logging.getLogger("axons.health")
 _NEVER_WRITTEN = "tmp/health"
 
 
@@ -38,36 +33,6 @@ class Health(BaseModel):
     ray: PartHealth
 
 
-class _Watch:
-    """Asks one part, from one thread at a time: where nothing answers, no further thread is spent on it."""
-
-    def __init__(self, name: str, ask: Callable[[Platform], str]) -> None:
-        self._name = name
-        self._ask = ask
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"health-{name}")
-        self._lock = threading.Lock()
-        self._asked: Future[str] | None = None
-
-    def begin(self, platform: Platform) -> Future[str]:
-        """The question that is under way, or a new one."""
-        with self._lock:
-            if self._asked is None or self._asked.done():
-                self._asked = self._threads.submit(self._ask, platform)
-            return self._asked
-
-    def answer(self, asked: Future[str]) -> PartHealth:
-        """What came of a question."""
-        try:
-            return PartHealth(is_well=True, sentence=asked.result(timeout=PATIENCE_S))
-        except NoAnswer:
-            return PartHealth(is_well=False, sentence=f"{self._name} did not answer within {PATIENCE_S:g} seconds")
-        except AxonsError as error:
-            return PartHealth(is_well=False, sentence=str(error))
-        except Exception as error:  # the outer edge: whatever a library raises, the part is not well
-            _LOG.error("%s is not well", self._name, exc_info=error)
-            return PartHealth(is_well=False, sentence=f"{self._name} failed; the log of the server says why")
-
-
 def _ask_database(platform: Platform) -> str:
     platform.database.check()
     return f"{'SQLite' if platform.database.is_sqlite else 'PostgreSQL'} answers"
@@ -80,25 +45,31 @@ def _ask_storage(platform: Platform) -> str:
 
 
 def _ask_ray(_platform: Platform) -> str:
-    if not ray.is_initialized():
-        raise AxonsError("this process is not connected to Ray; start the platform with `axons up`")
+    check_connected()
     num_alive = sum(node["Alive"] for node in ray.nodes())
     return f"Ray answers: {num_alive} {'node' if num_alive == 1 else 'nodes'}"
 
 
-_WATCHES = {
-    "database": _Watch("the database", _ask_database),
-    "storage": _Watch("the storage", _ask_storage),
-    "ray": _Watch("Ray", _ask_ray),
+_QUESTIONS = {
+    "database": Question("the database", _ask_database),
+    "storage": Question("the storage", _ask_storage),
+    "ray": Question("Ray", _ask_ray),
 }
 
 
 def check_health(platform: Platform) -> Health:
-    """Ask every part at once; answers within `PATIENCE_S` for each."""
-    asked = {name: watch.begin(platform) for name, watch in _WATCHES.items()}
-    parts = {name: watch.answer(asked[name]) for name, watch in _WATCHES.items()}
+    """Ask every part at once; answers within `asking.PATIENCE_S` for each."""
+    asked = {name: question.begin(platform) for name, question in _QUESTIONS.items()}
+    parts = {name: _part(question, asked[name]) for name, question in _QUESTIONS.items()}
     is_well = all(part.is_well for part in parts.values())
     return Health(status="well" if is_well else "unwell", **parts)
+
+
+def _part(question: Question[[Platform], str], asked: Future[str]) -> PartHealth:
+    try:
+        return PartHealth(is_well=True, sentence=question.answer(asked))
+    except AxonsError as error:
+        return PartHealth(is_well=False, sentence=str(error))
 
 
 @router.get("/healthz", operation_id="get_health")

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shlex
 import socket
 import stat
 import sys
@@ -60,6 +61,12 @@ def session_folder(data: Path) -> Path:
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077:
         raise AxonsError(f"{str(folder)!r} belongs to somebody else or is open to others; remove it or set TMPDIR")
     return folder
+
+
+def token_command(data: Path) -> str:
+    """What prints, on the server, the token that the dashboard asks for."""
+    token = data / TOKEN_FILE
+    return f"cat {shlex.quote(str(token))}" if token.exists() else "ray get-auth-token"
 
 
 def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS) -> str:

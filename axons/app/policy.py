@@ -16,6 +16,7 @@ Action = Literal[
     "audit.read",
     "backup",
     "limits.manage",
+    "cluster.read",  # machines, and everybody's storage
 ]
 ProjectAction = Literal[
     "view",
@@ -37,6 +38,7 @@ _MAY: dict[str, frozenset[str]] = {
             "audit.read",
             "backup",
             "limits.manage",
+            "cluster.read",
         }
     ),
 }

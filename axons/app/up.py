@@ -5,7 +5,6 @@ import ipaddress
 import logging
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -320,13 +319,12 @@ def _deploy(options: UpOptions, settings: Settings, warm: list[str]) -> None:
 
 
 def _running(settings: Settings, code: str, dashboard: str | None, seconds: float) -> Running:
-    token = settings.data / local_ray.TOKEN_FILE
     return Running(
         url=settings.public_url,
         sign_in_link=f"{settings.public_url}/login?code={quote(code)}",
         code=code,
         dashboard=dashboard,
-        token_command=f"cat {shlex.quote(str(token))}" if token.exists() else "ray get-auth-token",
+        token_command=local_ray.token_command(settings.data),
         data=str(settings.data),
         seconds=round(seconds, 1),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from axons import __version__
-from axons.cli import account, classes, jobs, local, models, projects, training
+from axons.cli import account, admin, classes, jobs, local, models, projects, training
 from axons.errors import AxonsError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.add_typer(models.models, name="models")
 app.command()(models.predict)
 app.command()(projects.export)
 app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(admin.admin, name="admin")
 app.command()(jobs.backup)
 app.command()(jobs.restore)
 

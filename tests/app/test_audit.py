@@ -166,6 +166,7 @@ def test_administrators_read_the_audit_from_the_newest(platform, admin, ana):
     found = listed["items"] + following.json()["items"]
     assert [row["action"] for row in found] == ["user.disable", "user.role"]
     assert found[1]["detail"] == {"before": "student", "after": "educator"}
+    assert found[0]["actor_name"] == "admin"
 
 
 def test_others_do_not_read_the_audit(platform, ana, teacher):

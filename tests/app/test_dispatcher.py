@@ -548,6 +548,7 @@ def test_an_administrator_sees_and_cancels_the_jobs_of_all(platform, admin, star
     client = As(platform, admin)
     shown = client.get("/v1/jobs", params={"all": True}).json()["items"]
     assert [(job["id"], job["user_name"]) for job in shown] == [(run["job_id"], "ana")]
+    assert client.get("/v1/jobs", params={"all": True, "state": "done"}).json()["items"] == []
     answer = client.post("/v1/jobs:cancel", json={"job_ids": [run["job_id"], "none"]}).json()
     assert [job["state"] for job in answer["cancelled"]] == ["cancelled"]
     assert [refusal["job_id"] for refusal in answer["refused"]] == ["none"]

@@ -6,7 +6,7 @@ import threading
 import pytest
 from starlette.testclient import TestClient
 
-from axons.app import health
+from axons.app import asking
 from axons.errors import StorageUnavailable
 from tests.app.conftest import As
 from tests.app.serving import the_app
@@ -39,7 +39,7 @@ def test_a_storage_that_refuses_is_told_in_its_own_words(anybody, platform, monk
 
 
 def test_a_part_that_hangs_is_unwell_within_seconds(anybody, platform, monkeypatch):
-    monkeypatch.setattr(health, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(asking, "PATIENCE_S", 0.1)
     let_go = threading.Event()
     monkeypatch.setattr(platform.storage, "exists", lambda key: let_go.wait(20))
     answer = anybody.get("/healthz")

@@ -43,6 +43,9 @@ TABLE: dict[str, str] = {
     "POST /v1/users/{user_id}/reset": "ahhhyhy",
     "GET /v1/audit": ADMINISTRATORS,
     "GET /v1/backups/now": ADMINISTRATORS,
+    "GET /v1/cluster/health": ADMINISTRATORS,
+    "GET /v1/cluster/nodes": ADMINISTRATORS,
+    "GET /v1/cluster/storage": ADMINISTRATORS,
     # classes
     "POST /v1/classrooms": EDUCATORS,
     "GET /v1/classrooms": SIGNED_IN,

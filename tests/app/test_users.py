@@ -64,6 +64,17 @@ def test_people_come_in_pages_by_name(platform, admin, ana, ben):
     assert second["next"] is None
 
 
+def test_people_are_found_by_a_part_of_either_name_and_by_role(platform, admin, ana, ben, teacher):
+    As(platform, ana).patch(f"/v1/users/{ana.user_id}", json={"display_name": "Ana of 100% Berlin"})
+
+    def found(**query) -> list[str]:
+        return [row["name"] for row in As(platform, admin).get("/v1/users", params=query).json()["items"]]
+
+    assert found(search="BE") == ["ana", "ben"]
+    assert found(search="0%") == ["ana"]
+    assert found(search="n", role="administrator") == ["admin"]
+
+
 @pytest.mark.parametrize("cursor", ["x", "bnVsbA", "WzFd", "WyJhIiwgImIiXQ", "WyJhXHUwMDAwIl0"])
 def test_a_cursor_that_is_not_ours_is_refused(platform, admin, cursor):
     answer = As(platform, admin).get("/v1/users", params={"cursor": cursor})

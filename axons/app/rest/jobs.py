@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.services import jobs
 from axons.app.services.jobs import JobPublic
-from axons.app.tables import JobKind
+from axons.app.tables import JobKind, JobState
 from axons.app.texts import Identifier
 from axons.errors import AxonsError
 
@@ -51,6 +51,7 @@ def list_jobs(
     ] = False,
     project_id: Identifier | None = None,
     kind: JobKind | None = None,
+    state: JobState | None = None,
     is_over: Annotated[bool | None, Query(description="Only jobs that are over, or only those that are not.")] = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
@@ -63,6 +64,7 @@ def list_jobs(
             of_everybody=of_everybody,
             project_id=project_id,
             kind=kind,
+            state=state,
             is_over=is_over,
             cursor=cursor,
             limit=limit,

@@ -1,8 +1,9 @@
 """Accounts, for administrators; educators reset those of their students."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
@@ -12,6 +13,8 @@ from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, Platf
 from axons.app.services import sign_in, users
 from axons.app.services.users import UserCreate, UserPublic, UserUpdate
 from axons.app.tables import User
+from axons.app.tables.people import Role
+from axons.app.texts import ShortLine
 
 router = APIRouter(prefix="/users", tags=["users"])
 
@@ -46,11 +49,18 @@ def create_users(platform: PlatformOf, actor: ActorOf, form: UserList) -> list[U
 
 
 @router.get("", operation_id="list_users")
-def list_users(platform: PlatformOf, actor: ActorOf, cursor: Cursor = None, limit: Limit = PAGE) -> Page[UserPublic]:
-    """All accounts by name; administrators may."""
+def list_users(
+    platform: PlatformOf,
+    actor: ActorOf,
+    search: Annotated[ShortLine, Query(description="Part of the sign-in name or of the name shown.")] = "",
+    role: Role | None = None,
+    cursor: Cursor = None,
+    limit: Limit = PAGE,
+) -> Page[UserPublic]:
+    """Accounts by name; administrators may."""
 
     def answer(session: Session) -> Page[UserPublic]:
-        rows, following = users.list_users(session, actor, cursor=cursor, limit=limit)
+        rows, following = users.list_users(session, actor, search=search, role=role, cursor=cursor, limit=limit)
         return Page(items=[users.public(user) for user in rows], next=following)
 
     return platform.database.read(answer)

@@ -12,7 +12,8 @@ from axons.app.policy import Actor, may
 from axons.app.services import audit
 from axons.app.services.access import get_project, visible_projects
 from axons.app.services.paging import page_of
-from axons.app.tables import FINAL_STATES, Job, JobKind, Project, User, now
+from axons.app.services.users import names_of
+from axons.app.tables import FINAL_STATES, Job, JobKind, Project, now
 from axons.errors import Conflict, NotAllowed, NotFound
 
 
@@ -99,6 +100,7 @@ def list_jobs(
     of_everybody: bool = False,
     project_id: str | None = None,
     kind: str | None = None,
+    state: str | None = None,
     is_over: bool | None = None,
     cursor: str | None = None,
     limit: int = 50,
@@ -119,6 +121,8 @@ def list_jobs(
         statement = statement.where(or_(col(Job.user_id) == actor.user_id, col(Job.project_id).in_(taught)))
     if kind is not None:
         statement = statement.where(col(Job.kind) == kind)
+    if state is not None:
+        statement = statement.where(col(Job.state) == state)
     if is_over is not None:
         final = col(Job.state).in_(FINAL_STATES)
         statement = statement.where(final if is_over else ~final)
@@ -130,9 +134,7 @@ def list_jobs(
 def public_jobs(session: Session, jobs: Sequence[Job]) -> list[JobPublic]:
     """Jobs with their places in the queue and the names of their people."""
     places = queue.ahead(session) if any(job.state == "queued" for job in jobs) else {}
-    wanted = {job.user_id for job in jobs}
-    people = session.exec(select(User).where(col(User.id).in_(wanted))).all() if wanted else []
-    names = {user.id: user.name for user in people}
+    names = names_of(session, (job.user_id for job in jobs))
     return [JobPublic.of(job, ahead=places.get(job.id), user_name=names.get(job.user_id)) for job in jobs]
 
 

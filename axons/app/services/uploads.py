@@ -273,13 +273,18 @@ def check_free_space(settings: Settings, num_bytes: int) -> None:
     Raises:
         StorageFull: below `Settings.min_free_bytes` afterwards.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(settings.data).free
+    free = free_bytes(settings)
     if free - num_bytes < settings.min_free_bytes:
         raise StorageFull(
             f"the server has {free / 1e9:.1f} GB of free space, too little for {num_bytes / 1e6:.0f} MB more; "
             "tell the administrator"
         )
+
+
+def free_bytes(settings: Settings) -> int:
+    """Free space on the disk of the data folder."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(settings.data).free
 
 
 def check_limits(session: Session, settings: Settings, project: Project, num_bytes: int) -> None:

@@ -2,11 +2,11 @@
 
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from axons.app.passwords import digest
@@ -95,14 +95,31 @@ def create_users(session: Session, actor: Actor, forms: Sequence[UserCreate], ha
     return [add_user(session, actor, form, hashed) for form, hashed in zip(forms, hashes, strict=True)]
 
 
-def list_users(session: Session, actor: Actor, *, cursor: str | None, limit: int) -> tuple[list[User], str | None]:
-    """A page of all accounts, by name.
+def list_users(
+    session: Session, actor: Actor, *, search: str = "", role: str | None = None, cursor: str | None, limit: int
+) -> tuple[list[User], str | None]:
+    """A page of accounts, by name.
 
+    Args:
+        search: part of the sign-in name or of the name that is shown.
     Raises:
         NotAllowed: the actor is no administrator.
     """
     require(actor, "accounts.manage")
-    return page_of(session, select(User), [col(User.folded_name)], cursor=cursor, limit=limit)
+    statement = select(User)
+    if search:
+        named = col(User.folded_name).contains(fold_name(search), autoescape=True)
+        statement = statement.where(or_(named, col(User.display_name).icontains(search, autoescape=True)))
+    if role is not None:
+        statement = statement.where(col(User.role) == role)
+    return page_of(session, statement, [col(User.folded_name)], cursor=cursor, limit=limit)
+
+
+def names_of(session: Session, user_ids: Iterable[str | None]) -> dict[str, str]:
+    """The sign-in names of accounts, by their ids."""
+    wanted = {user_id for user_id in user_ids if user_id is not None}
+    rows = session.exec(select(User.id, User.name).where(col(User.id).in_(wanted))).all() if wanted else []
+    return dict(rows)
 
 
 def get_user(session: Session, actor: Actor, user_id: str) -> User:
