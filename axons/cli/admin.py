@@ -7,9 +7,7 @@ import typer
 from axons.cli import output, server
 from axons.cli.output import JSON
 
-admin = typer.Typer(
-    no_args_is_help=True, help="Machines, storage, what was done; for administrators."
-)
+admin = typer.Typer(no_args_is_help=True, help="Machines, storage, what was done; for administrators.")
 _GIB = 1 << 30
 
 
