@@ -37,7 +37,6 @@ ROWS = {  # name: module, in the order of the stages
     "upload": "upload",
     "serve": "serve",
     "class": "class_load",
-    "screens": "screens",
     "scale": "scale",
 }
 
