@@ -255,6 +255,7 @@ BODIES: dict[str, Any] = {
         "classes": [{"name": "bg", "colour": "#000000"}, {"name": "axon", "colour": "#ff0000"}],
     },
     "POST /v1/models/{model_id}/share": {"visibility": "classroom"},
+    "POST /v1/models/{model_id}/export": {"format": "onnx"},
     "POST /v1/models/{model_id}/predict": {"upload_id": "{upload_id}"},
     "POST /v1/predictions/{prediction_id}/accept": {},
     "POST /v1/jobs:cancel": {"job_ids": ["{job_id}"]},
