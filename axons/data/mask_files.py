@@ -1,4 +1,4 @@
-"""Reading masks that a model made: class indices by windows, at full size or at a level of a pyramid."""
+"""Reading masks that a model made: class indices by windows."""
 
 from pathlib import Path
 
@@ -27,10 +27,4 @@ class MaskFile:
 
     def read(self, window: Window) -> np.ndarray:
         """(H, W) uint8 class indices of `window`."""
-        return self.read_level(0, window)
-
-    def read_level(self, level: int, window: Window) -> np.ndarray:
-        """(H, W) uint8 class indices of `window` in a level of the pyramid, each level half as large as the one before."""
-        if self._tiff is not None:
-            return self._tiff.read_level(level, window)[..., 0]
-        return self._pixels[:: 1 << level, :: 1 << level][window.slices]
+        return self._pixels[window.slices] if self._tiff is None else self._tiff.read(window)[..., 0]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as Picture
 from sqlmodel import select
 from starlette.testclient import TestClient
@@ -148,6 +149,25 @@ def test_an_uploaded_image_is_checked_as_an_import_and_predicted(platform, clien
     assert (found["name"], found["height"], found["width"], found["image_id"]) == ("new.png", 90, 80, None)
     assert client.get(f"/v1/predictions/{found['id']}/overlay").status_code == 200
     assert platform.database.read(lambda session: session.exec(select(Upload)).one()).state == "expired"
+
+
+@pytest.mark.parametrize("is_big", [False, True], ids=["classic", "BigTIFF"])
+def test_a_geotiff_becomes_a_geotiff_with_the_same_tags(client, project, model, tmp_path, is_big):
+    scale, tie = (0.5, 0.5, 0.0), (0.0, 0.0, 0.0, 431000.25, 5432000.75, 0.0)
+    tags = [(33550, 12, 3, scale, True), (33922, 12, 6, tie, True), (34735, 3, 8, (1, 1, 0, 1, 1024, 0, 1, 1), True)]
+    image = draw_disks(90, 80).image[..., 0]
+    tifffile.imwrite(tmp_path / "a.tif", image, bigtiff=is_big, tile=(32, 48), extratags=tags)
+    data = (tmp_path / "a.tif").read_bytes()
+    upload = send(client, data, name="a.tif", purpose="prediction", project_id=project.id)
+    found = client.post(f"/v1/models/{model.id}/predict", json={"upload_id": upload}).json()["predictions"][0]
+    answer = client.get(f"/v1/predictions/{found['id']}/mask")
+    assert answer.headers["content-type"] == "image/tiff"
+    with tifffile.TiffFile(io.BytesIO(answer.content)) as tiff:
+        page = tiff.pages[0]
+        assert [page.tags[code].value for code, *_ in tags] == [value for _, _, _, value, _ in tags]
+        counts = np.bincount(page.asarray().reshape(-1), minlength=3).tolist()
+    assert counts == [area["pixels"] for area in found["classes"]]
+    assert client.get(f"/v1/predictions/{found['id']}/overlay").status_code == 200
 
 
 def test_a_bad_file_is_refused_with_the_reason(client, project, model):

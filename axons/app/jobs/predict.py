@@ -12,6 +12,7 @@ from axons.app.platform import Platform
 from axons.app.services.predictions import MASK_PNG, MASK_TIFF, WORKING
 from axons.app.services.uploads import release_uploads
 from axons.app.tables import Image, Job, Model, Prediction
+from axons.data.geotiff import add_geotiff
 from axons.data.images import WorkingImage
 from axons.data.importing import ImportedImage, Upload, import_images
 from axons.data.pictures import encode_mask
@@ -20,11 +21,14 @@ from axons.data.storage import local_file, open_storage
 from axons.data.tiles import TileGrid
 from axons.errors import AxonsError
 from axons.model.devices import num_cores
+from axons.model.files import ModelCard, load_card
 from axons.serve.large import LargeRequest, join_blocks, predict_blocks
 from axons.serve.predictor import MAX_PIXELS_AT_ONCE, Predictor, load_predictor, segment
 from axons.train.driver import cluster_gpus
 
 THREADS = 2
+
+_MEASURED = {"height", "width", "mean", "std", "pixel_size_um", "geo", "notices"}
 
 
 def prepare(platform: Platform, session: Session, job: Job) -> dict[str, Any]:
@@ -104,7 +108,7 @@ def _image(platform: Platform, session: Session, job: Job, row: Prediction) -> d
     image = session.get_one(Image, row.image_id)
     return {
         **task,
-        **image.model_dump(include={"height", "width", "mean", "std", "pixel_size_um", "notices"}),
+        **image.model_dump(include=_MEASURED),
         "notices": row.notices,
         "working": platform.uri(image.working_key),
     }
@@ -118,7 +122,7 @@ def _imported(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     upload = Upload(image_id=WORKING.removesuffix(".tif"), uri=task["upload"], name=task["name"])
     for found in import_images([upload], target_uri=task["target"], grid=TileGrid(tile=1024)):
         if isinstance(found, ImportedImage):
-            measured = found.model_dump(include={"height", "width", "mean", "std", "pixel_size_um", "notices"})
+            measured = found.model_dump(include=_MEASURED)
             yield {**task, **measured, "working": found.working_uri}
         else:
             yield {"prediction_id": task["prediction_id"], "refusal": found.reason}
@@ -138,7 +142,8 @@ def _predict_small(row: bytes, *, on_gpu: bool) -> Iterator[bytes]:
         return
     colours = [label_class.colour for label_class in predictor.card.classes]
     open_storage(task["target"]).write(MASK_PNG, encode_mask(found.mask, colours))
-    yield json.dumps(_done(task, found.class_pixels, found.notices)).encode()
+    told = [*found.notices, *_geotiff(task, MASK_PNG, predictor.card)]
+    yield json.dumps(_done(task, found.class_pixels, told)).encode()
 
 
 def _predict_large(task: dict[str, Any], gpu_share: float) -> dict[str, Any]:
@@ -159,7 +164,14 @@ def _predict_large(task: dict[str, Any], gpu_share: float) -> dict[str, Any]:
     except AxonsError as error:
         return {"prediction_id": task["prediction_id"], "refusal": str(error)}
     assert found.mask_uri.endswith(MASK_TIFF)
-    return _done(task, found.class_pixels, found.notices)
+    return _done(task, found.class_pixels, [*found.notices, *_geotiff(task, MASK_TIFF, load_card(task["model"]))])
+
+
+def _geotiff(task: dict[str, Any], mask_key: str, card: ModelCard) -> list[str]:
+    if not task["geo"]:
+        return []
+    classes = [(label_class.name, label_class.colour) for label_class in card.classes]
+    return add_geotiff(task["target"], mask_key, task["geo"], classes)
 
 
 def _done(task: dict[str, Any], class_pixels: list[int], notices: list[str]) -> dict[str, Any]:

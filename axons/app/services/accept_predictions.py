@@ -106,7 +106,7 @@ def accept_prediction(platform: Platform, actor: Actor, prediction_id: str, form
             return _accept(session, actor, ids, labels, form)
 
         counts += platform.database.write(write)
-    accepted = Accepted(**counts, notices=found.notices)
+    accepted = Accepted.model_validate({**counts, "notices": found.notices})
     detail = accepted.model_dump(exclude={"notices"}) | {"image_id": found.image.id, "model_id": found.model.id}
     platform.database.write(
         lambda session: audit.record(session, actor, "prediction.accept", "prediction", prediction_id, **detail)

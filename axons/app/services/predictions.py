@@ -33,6 +33,7 @@ from axons.app.services.uploads import check_free_space, get_upload, release_upl
 from axons.app.tables import Image, Job, Model, Prediction, Project, Upload
 from axons.app.texts import Identifier
 from axons.data.decoding import Decoder
+from axons.data.geotiff import GEO_MASK, add_geotiff
 from axons.data.images import ContrastLimits, WorkingImage
 from axons.data.measuring import measure
 from axons.data.pictures import encode_mask, encode_picture, overlay
@@ -145,10 +146,12 @@ def predict(
     check_free_space(platform.settings, 0)
     if asked.upload is not None and asked.upload.num_bytes <= MAX_BYTES_AT_ONCE:
         key = new_key("projects")
-        prediction = _draft_of_upload(platform, actor, asked, form, key)
-        if prediction is not None:
+        drafted = _draft_of_upload(platform, actor, asked, form, key)
+        if drafted is not None:
+            prediction, geo = drafted
             with seat(actor):
                 _predict_at_once(platform, asked.model, segment, prediction, f"{key}/{WORKING}")
+            _add_geotiff(platform, asked.model, prediction, geo)
             return [_add(platform, actor, asked, prediction)], None
     elif len(asked.images) == 1:
         image = asked.images[0]
@@ -157,6 +160,7 @@ def predict(
             return platform.database.write(lambda session: _queue(session, actor, asked, form))
         with seat(actor):
             _predict_at_once(platform, asked.model, segment, prediction, image.working_key)
+        _add_geotiff(platform, asked.model, prediction, image.geo)
         return [_add(platform, actor, asked, prediction)], None
     return platform.database.write(lambda session: _queue(session, actor, asked, form))
 
@@ -347,10 +351,15 @@ def predictions_csv(rows: Sequence[tuple[Prediction, Model]]) -> str:
 def mask_file(platform: Platform, row: Prediction) -> tuple[Path, str]:
     """The mask of a finished prediction and its media type: palette PNG, or a tiled TIFF of a large image.
 
+    What was predicted from a GeoTIFF is one again.
+
     Raises:
         Conflict: it is not done.
     """
     path = pixels_file(platform, row)
+    storage = platform.storage.at(row.key)
+    if storage.exists(GEO_MASK):
+        path = storage.local_path(GEO_MASK)
     return path, "image/png" if path.suffix == ".png" else "image/tiff"
 
 
@@ -368,7 +377,7 @@ def pixels_file(platform: Platform, row: Prediction) -> Path:
 
 def overlay_png(platform: Platform, row: Prediction, model: Model, image: Image | None, *, opacity: float) -> bytes:
     """The classes laid over the image, its longer side at most 4096 px."""
-    path, _ = mask_file(platform, row)
+    path = pixels_file(platform, row)
     factor = min(1.0, _OVERLAY_SIDE / max(row.height, row.width))
     height, width = max(1, round(row.height * factor)), max(1, round(row.width * factor))
     working = platform.uri(image.working_key) if image else platform.uri(f"{row.key}/{WORKING}")
@@ -463,8 +472,8 @@ def _draft(
 
 def _draft_of_upload(
     platform: Platform, actor: Actor, asked: Asked, form: PredictCreate, key: str
-) -> Prediction | None:
-    """The uploaded file as a working image in storage; None if it is too large to be predicted at once."""
+) -> tuple[Prediction, dict[str, Any] | None] | None:
+    """The uploaded file as a working image in storage, and its geo-reference; None if it is too large for an answer."""
     assert asked.upload is not None
     source = platform.storage.local_path(asked.upload.key)
     with tempfile.TemporaryDirectory() as folder:
@@ -478,7 +487,7 @@ def _draft_of_upload(
     draft = _draft(actor, asked, form, name=asked.upload.name, key=key)
     draft.height, draft.width, draft.pixel_size_um = facts.height, facts.width, facts.pixel_size_um
     draft.scale, draft.notices = scale, [*facts.notices, *notices]
-    return draft
+    return draft, facts.geo
 
 
 def _predict_at_once(platform: Platform, model: Model, segment: Segment, draft: Prediction, working_key: str) -> None:
@@ -499,6 +508,12 @@ def _predict_at_once(platform: Platform, model: Model, segment: Segment, draft: 
     draft.class_pixels = found.class_pixels
     draft.notices = [*draft.notices, *found.notices]
     draft.state = "done"
+
+
+def _add_geotiff(platform: Platform, model: Model, draft: Prediction, geo: dict[str, Any] | None) -> None:
+    if geo:
+        classes = [(found["name"], found["colour"]) for found in model.card["classes"]]
+        draft.notices = [*draft.notices, *add_geotiff(platform.uri(draft.key), MASK_PNG, geo, classes)]
 
 
 def _add(platform: Platform, actor: Actor, asked: Asked, draft: Prediction) -> Prediction:
