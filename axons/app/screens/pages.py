@@ -15,6 +15,7 @@ SCREENS = {
     "/predict": "Predict",
     "/class": "My class",
     "/account": "Account",
+    "/admin": "Administration",
 }
 
 

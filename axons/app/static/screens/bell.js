@@ -9,7 +9,8 @@ const MOST = 50; // jobs that are looked through
 const SHOWN = 10;
 const SVG = "http://www.w3.org/2000/svg";
 
-const KINDS = {
+/** What each kind of job is called. */
+export const KINDS = {
   import: () => t("Import"), tile: () => t("Tiling"), freeze: () => t("Training set"), train: () => t("Training"),
   evaluate: () => t("Evaluation"), predict: () => t("Prediction"), export: () => t("Export"), cleanup: () => t("Cleaning up"),
 };

@@ -14,6 +14,7 @@ export function drawMenu({ me }) {
   const panel = make("div", { className: "panel" },
     make("p", { className: "quiet" }, name),
     link(t("Account"), "/account"),
+    me.user.role === "administrator" ? link(t("Administration"), "/admin") : null,
     make("div", { className: "row", role: "group", "aria-label": t("Language") }, ...languages),
     button(t("Start the tour"), async () => startTour()),
     make("a", { href: "/api/docs" }, t("Description of REST")),
