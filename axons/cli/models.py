@@ -159,7 +159,9 @@ def predict(
     ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Predict images, on the server or with --local on this machine: a mask as PNG for each.
+    """Predict images, on the server or with --local on this machine: a mask for each.
+
+    Masks are PNG; the server answers a GeoTIFF, or a large image, with a TIFF.
 
     Examples:
 
@@ -190,6 +192,8 @@ def _predict_on_server(
                     found["id"], image, project_id=found["project_id"], scale=scale, progress=progress
                 )
                 mask = client.download(f"predictions/{prediction['id']}/mask", out / f"{image.name}.mask.png")
+                if mask.read_bytes()[:2] in (b"II", b"MM"):  # a TIFF
+                    mask = mask.replace(mask.with_suffix(".tif"))
                 if overlay:
                     client.download(f"predictions/{prediction['id']}/overlay", out / f"{image.name}.overlay.png")
                 made.append({**prediction, "image": str(image), "mask": str(mask)})

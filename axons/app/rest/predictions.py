@@ -147,7 +147,7 @@ def get_prediction(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> P
     responses=file_of("image/png", "image/tiff"),
 )
 def download_mask(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> FileResponse:
-    """The mask: class indices as a palette PNG, or as a tiled TIFF where the image is large."""
+    """The mask: class indices as a palette PNG, or a tiled TIFF where the image is large or a GeoTIFF."""
     row, _ = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))
     path, media_type = predictions.mask_file(platform, row)
     return file_answer(path, f"{row.name}.mask{path.suffix}", media_type)
