@@ -108,6 +108,10 @@ def test_no_screen_of_who_teaches_keeps_anybody_out(teacher, classroom, open_pag
     assert findings(open_page(teacher), ["/class"]) == []
 
 
+def test_no_screen_of_an_administrator_keeps_anybody_out(site, open_page):
+    assert findings(open_page(site.user("boss", "administrator")), ["/admin"]) == []
+
+
 def test_no_page_keeps_anybody_from_signing_in(open_page):
     assert findings(open_page(), ["/login"]) == []
 
