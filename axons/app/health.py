@@ -50,7 +50,7 @@ def _ask_ray(_platform: Platform) -> str:
     return f"Ray answers: {num_alive} {'node' if num_alive == 1 else 'nodes'}"
 
 
-_QUESTIONS = {
+_QUESTIONS: dict[str, Question[[Platform], str]] = {
     "database": Question("the database", _ask_database),
     "storage": Question("the storage", _ask_storage),
     "ray": Question("Ray", _ask_ray),
