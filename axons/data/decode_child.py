@@ -186,6 +186,9 @@ def _open_vips(path: Path, name: str, kind: str, limits: dict[str, int]) -> tupl
     orientation = header.get("orientation") if header.get_typeof("orientation") else 1
     if orientation in range(2, 9):
         facts.notices.append("the picture was turned as its EXIF orientation says")
+        if facts.geo:
+            facts.notices.append("the geo-reference, which is that of the picture before it was turned, was dropped")
+            facts.geo = None
         return _load(path, "random").autorot(), facts
     return header, facts
 

@@ -428,6 +428,13 @@ def test_geotiff_tags_are_kept(normalise):
     }
 
 
+def test_a_turned_picture_loses_the_geo_reference_that_it_had_before(normalise):
+    tags = [(33550, "d", 3, (10.0, 10.0, 0.0), True), (274, "H", 1, 6, True)]
+    facts, _ = normalise(tiff(np.zeros((4, 6), np.uint8), photometric="minisblack", extratags=tags))
+    assert (facts.height, facts.width, facts.geo) == (6, 4, None)
+    assert "the geo-reference, which is that of the picture before it was turned, was dropped" in facts.notices
+
+
 def test_an_endless_geo_reference_is_dropped_with_a_notice(normalise):
     facts, _ = normalise(tiff(noise(1), extratags=[(33922, "d", 60_000, (0.0,) * 60_000, True)]))
     assert facts.geo is None
