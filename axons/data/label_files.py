@@ -208,12 +208,21 @@ def short(value: Any) -> str:
     return "".join("?" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in str(value)[:300])
 
 
-def mosaic(tiles: Sequence[PlacedLabels], region: Window) -> np.ndarray:
-    """What tiles show of a region: (H, W) uint8 of values, unlabelled where there is none."""
-    plane = np.full((region.height, region.width), UNLABELLED, np.uint8)
+def mosaic(tiles: Sequence[PlacedLabels], region: Window, *, step: int = 1) -> np.ndarray:
+    """What tiles show of a region: (⌈H / step⌉, ⌈W / step⌉) uint8 of values, unlabelled where there is none.
+
+    Args:
+        step: take every so manieth row and column, the first of the region among them.
+    """
+    plane = np.full((-(-region.height // step), -(-region.width // step)), UNLABELLED, np.uint8)
     for tile in tiles:
         if part := tile.window.intersection(region):
-            plane[part.seen_from(region).slices] = tile.plane()[part.seen_from(tile.window).slices]
+            at = part.seen_from(region)
+            row, col = -(-at.row0 // step), -(-at.col0 // step)  # the first that are taken, in the plane
+            values = tile.plane()[part.seen_from(tile.window).slices][
+                row * step - at.row0 :: step, col * step - at.col0 :: step
+            ]
+            plane[row : row + values.shape[0], col : col + values.shape[1]] = values
     return plane
 
 

@@ -167,6 +167,23 @@ def test_around_a_tile_the_labels_of_its_neighbours_are_seen(platform, client, i
     assert np.array_equal(seen(answer), expected[:94, 34:150])
 
 
+def test_the_labels_of_a_whole_image_are_one_picture(platform, client, images):
+    truth = mask_of(0)
+    for tile in tiles_of(platform, images[1]):
+        save(client, tile, truth[tile.row0 : tile.row0 + tile.height, tile.col0 : tile.col0 + tile.width])
+    path = f"/v1/images/{images[1].id}/labels"
+    answer = client.get(path)
+    assert np.array_equal(seen(answer), truth)
+    assert np.array_equal(seen(client.get(path, params={"max_side": 50})), truth[::3, ::3])
+    assert client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
+def test_an_image_without_labels_has_a_clear_picture_of_them(client, images):
+    answer = client.get(f"/v1/images/{images[0].id}/labels")
+    assert np.unique(seen(answer)).tolist() == [255]
+    assert Picture.open(io.BytesIO(answer.content)).convert("RGBA").getextrema()[3] == (0, 0)
+
+
 def test_surroundings_without_labels_are_unlabelled(platform, client, images):
     tile = tiles_of(platform, images[0])[0]
     assert np.unique(seen(client.get(f"/v1/tiles/{tile.id}/surroundings"))).tolist() == [255]

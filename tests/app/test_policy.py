@@ -114,6 +114,7 @@ TABLE: dict[str, str] = {
     "GET /v1/images/{image_id}/view": MEMBERS,
     "GET /v1/images/{image_id}/thumbnail": MEMBERS,
     "GET /v1/images/{image_id}/pyramid/{level}/{col}/{row}": MEMBERS,
+    "GET /v1/images/{image_id}/labels": MEMBERS,
     "GET /v1/projects/{project_id}/checks": MEMBERS,
     "GET /v1/images/{image_id}/original": "ahhhhhh",  # it was not kept
     "GET /v1/projects/{project_id}/tilings": MEMBERS,

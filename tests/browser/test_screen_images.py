@@ -112,11 +112,14 @@ def test_group_split_pixel_size_and_name_are_edited_and_an_image_comes_back_from
 def test_the_viewer_shows_the_image_from_tiles_of_our_own_server(site, ana, opened, project):
     site.image(ana, project, disks(0, 600, 700))
     page = opened()
-    with page.expect_response("**/pyramid/0/**") as seen:
+    with page.expect_response("**/pyramid/0/**") as seen, page.expect_response("**/labels*") as labels:
         page.get_by_role("button", name="Look at a.png").click()
+        expect(page.get_by_role("slider", name="Labels")).to_be_visible()
+        expect(page.get_by_role("dialog").get_by_role("list", name="Classes")).to_be_visible()
         page.get_by_role("button", name="Zoom in").click()
         page.get_by_role("button", name="Zoom in").click()
     assert (seen.value.status, seen.value.headers["cache-control"]) == (200, "private, no-store")
+    assert labels.value.status == 200
     page.get_by_role("button", name="Close").first.click()
     expect(page.get_by_role("dialog")).to_have_count(0)
 

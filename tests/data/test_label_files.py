@@ -67,6 +67,8 @@ def test_a_mosaic_of_tiles_is_what_was_cut():
     tiles = [PlacedLabels(window=w, packed=pack(annotation_of(mask[w.slices]))) for w in windows]
     region = Window(30, 50, 90, 140)
     assert np.array_equal(mosaic(tiles, region), mask[region.slices])
+    assert np.array_equal(mosaic(tiles, region, step=7), mask[region.slices][::7, ::7])
+    assert np.array_equal(mosaic(tiles, region, step=100), mask[region.slices][::100, ::100])
     assert (mosaic([], region) == UNLABELLED).all()
 
 

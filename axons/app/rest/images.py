@@ -9,14 +9,16 @@ from sqlmodel import Session
 from axons.app import pictures
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.rest.downloads import file_answer, file_of
-from axons.app.rest.pictures import JPEG, IfNoneMatch, etag_of, picture, picture_of
+from axons.app.rest.pictures import JPEG, PNG, IfNoneMatch, etag_of, picture, picture_of
 from axons.app.rest.projects import Search
-from axons.app.services import checks, images, imports
+from axons.app.services import checks, editor, images, imports
 from axons.app.services.checks import ProjectChecks
 from axons.app.services.images import ImagePublic, ImageUpdate, Split
 from axons.app.services.imports import ImportCreate
 from axons.app.services.jobs import JobPublic, public_jobs
 from axons.app.tables import Image
+from axons.data.layers import UNLABELLED
+from axons.data.pictures import encode_mask
 from axons.errors import NotFound
 
 router = APIRouter(tags=["images"])
@@ -145,6 +147,25 @@ def get_pyramid_tile(
         etag=etag_of(image.working_key, level, col, row),
         if_none_match=if_none_match,
         media_type="image/jpeg",
+    )
+
+
+@router.get("/images/{image_id}/labels", operation_id="get_image_labels", response_class=Response, responses={**PNG})
+def get_image_labels(
+    platform: PlatformOf,
+    actor: ActorOf,
+    image_id: Id,
+    max_side: MaxSide = 2048,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The labels of the whole image as palette PNG, clear where there are none; of a large image every n-th pixel."""
+    labels = platform.database.read(lambda session: editor.image_labels(session, actor, image_id))
+    step = -(-max(labels.window.height, labels.window.width) // max_side)
+    return picture(
+        lambda: encode_mask(labels.plane(step=step), pictures.colours_by_index(labels.classes), clear=UNLABELLED),
+        etag=etag_of(labels, step),
+        if_none_match=if_none_match,
+        media_type="image/png",
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import ColumnElement, and_, bindparam, select
 from sqlmodel import Session, col
 
 from axons.app.pictures import tile_window
@@ -13,11 +13,12 @@ from axons.app.policy import Actor
 from axons.app.services import tile_order, tiles
 from axons.app.services.access import get_project
 from axons.app.services.examples import ExamplePublic, examples_of
-from axons.app.services.images import is_test_image
+from axons.app.services.images import get_image, is_test_image
 from axons.app.services.label_classes import classes_of
 from axons.app.services.pre_labels import project_values
 from axons.app.services.projects import ClassPublic, class_public
 from axons.app.services.tiles import TileDetail
+from axons.app.services.tilings import current_tiling
 from axons.app.tables import LabelClass, Model, Project, Revision, Tile, User
 from axons.data.label_files import PlacedLabels, mosaic
 from axons.data.tiles import Window
@@ -158,7 +159,7 @@ def _models(session: Session, project: Project, classes: Sequence[LabelClass]) -
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """The labels around a tile.
+    """The labels around a tile, or of a whole image.
 
     Args:
         window: what is shown of the image.
@@ -169,9 +170,19 @@ class Surroundings:
     tiles: tuple[PlacedLabels, ...]
     classes: list[tuple[int, str]]
 
-    def plane(self) -> np.ndarray:
-        """(H, W) uint8 of values."""
-        return mosaic(self.tiles, self.window)
+    def plane(self, *, step: int = 1) -> np.ndarray:
+        """(⌈H / step⌉, ⌈W / step⌉) uint8 of values; every so manieth row and column."""
+        return mosaic(self.tiles, self.window, step=step)
+
+
+def image_labels(session: Session, actor: Actor, image_id: str) -> Surroundings:
+    """The newest labels of all tiles of an image, as it is tiled now."""
+    image = get_image(session, actor, image_id)
+    return Surroundings(
+        window=Window(0, 0, image.height, image.width),
+        tiles=_placed(session, image.id, current_tiling(session, image.project_id).id),
+        classes=[(row.index, row.colour) for row in classes_of(session, image.project_id)],
+    )
 
 
 def surroundings(session: Session, actor: Actor, tile_id: str, margin: int) -> Surroundings:
@@ -184,17 +195,22 @@ def surroundings(session: Session, actor: Actor, tile_id: str, margin: int) -> S
         col(Tile.col0) < window.col0 + window.width,
         col(Tile.col0) + col(Tile.width) > window.col0,
     )
+    return Surroundings(
+        window=window,
+        tiles=_placed(session, tile.image_id, tile.tiling_id, *meets, col(Tile.id) != tile.id),
+        classes=[(row.index, row.colour) for row in classes_of(session, tile.project_id)],
+    )
+
+
+def _placed(
+    session: Session, image_id: str, tiling_id: str, *conditions: ColumnElement[bool]
+) -> tuple[PlacedLabels, ...]:
+    """The newest labels of tiles that meet the conditions, from the top."""
     asked = (
         select(col(Tile.row0), col(Tile.col0), col(Tile.height), col(Tile.width), col(Revision.layers))
         .join(Revision, and_(col(Revision.tile_id) == col(Tile.id), col(Revision.number) == col(Tile.revision)))
-        .where(col(Tile.image_id) == tile.image_id, col(Tile.tiling_id) == tile.tiling_id, col(Tile.id) != tile.id)
-        .where(*meets)
+        .where(col(Tile.image_id) == image_id, col(Tile.tiling_id) == tiling_id, *conditions)
         .order_by(col(Tile.row0), col(Tile.col0))
     )
-    return Surroundings(
-        window=window,
-        tiles=tuple(
-            PlacedLabels(window=Window(*place), packed=layers) for *place, layers in session.connection().execute(asked)
-        ),
-        classes=[(row.index, row.colour) for row in classes_of(session, tile.project_id)],
-    )
+    rows = session.connection().execute(asked)
+    return tuple(PlacedLabels(window=Window(*place), packed=layers) for *place, layers in rows)

@@ -1,8 +1,9 @@
 /** One prediction: the picture, what each class covers, the files. */
 
-import { carefulButton, get, make, noteInAddress, remove, section, table } from "./base.js";
+import { button, carefulButton, get, make, noteInAddress, remove, section, table } from "./base.js";
 import { compare } from "./compare.js";
 import { acceptButton } from "./predict-accept.js";
+import { openViewer } from "./viewer.js";
 import { number, t } from "./words.js";
 
 /** Draw a prediction into its place; who edits the project may delete it. */
@@ -24,6 +25,7 @@ export async function drawResult(place, id, { models, mayEdit }) {
     return t("It is in the trash and can be restored for some days.");
   }) : null;
   const accepted = make("div");
+  const look = row.image_id ? button(t("Look closely"), () => openViewer(row.image_id, { overlay: `predictions/${id}/overlay?opacity=1` })) : null;
   const accept = mayEdit && row.image_id ? acceptButton(row, accepted) : null;
   place.replaceChildren(section(title,
     compare({ before: `/api/v1/predictions/${id}/overlay?opacity=0`, after: `/api/v1/predictions/${id}/overlay?opacity=1`, name: row.name }),
@@ -36,7 +38,7 @@ export async function drawResult(place, id, { models, mayEdit }) {
     areas(row),
     make("p", { className: "row" },
       file("csv", t("Areas (CSV)"), { download: "" }), file("mask", t("Mask"), { download: "" }),
-      file("overlay", t("Overlay"), { download: `${row.name}.overlay.png` }), accept, drop),
+      file("overlay", t("Overlay"), { download: `${row.name}.overlay.png` }), look, accept, drop),
     accepted));
 }
 

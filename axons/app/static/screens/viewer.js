@@ -1,6 +1,7 @@
 /** A whole image in a dialog, from afar and from near; only the tiles that one sees are fetched. */
 
 import { button, field, get, make } from "./base.js";
+import { swatches } from "./models-card.js";
 import { t } from "./words.js";
 
 const TILE = 256; // of the server's pyramid
@@ -8,15 +9,16 @@ const TILE = 256; // of the server's pyramid
 let library = null;
 
 /**
- * Open an image.
+ * Open an image with its labels over it.
  * @param {string} imageId
- * @param {{overlay?: string}} options path below /api/v1 of a picture that is laid over the whole image
+ * @param {{overlay?: string}} options path below /api/v1 of another picture that is laid over the whole image
  */
 export async function openViewer(imageId, { overlay = null } = {}) {
   const [image, OpenSeadragon] = await Promise.all([get(`images/${imageId}`), load()]);
+  const { classes } = await get(`projects/${image.project_id}`);
   const place = make("div", { className: "deep", role: "application", "aria-label": t("{name}: drag to move, wheel or + and − to zoom, 0 to see all", { name: image.name }) });
   const tools = make("p", { className: "row" });
-  const dialog = make("dialog", { className: "viewer", "aria-label": image.name }, make("h2", {}, image.name), place, tools);
+  const dialog = make("dialog", { className: "viewer", "aria-label": image.name }, make("h2", {}, image.name), place, tools, swatches(classes));
   (document.querySelector("axons-screen") ?? document.body).append(dialog);
   dialog.showModal();
   const viewer = OpenSeadragon({
@@ -32,7 +34,9 @@ export async function openViewer(imageId, { overlay = null } = {}) {
   };
   tools.append(button(t("Zoom in"), zoom(1.5)), button(t("Zoom out"), zoom(1 / 1.5)), button(t("See all"), async () => {
     viewer.viewport.goHome();
-  }), overlay ? overlaySlider(viewer, overlay) : "", button(t("Close"), async () => dialog.close()));
+  }),
+  overlaySlider(viewer, t("Labels"), `images/${image.id}/labels`, overlay ? 0 : 50),
+  overlay ? overlaySlider(viewer, t("Prediction"), overlay, 50) : "", button(t("Close"), async () => dialog.close()));
 }
 
 /** OpenSeadragon is no module: a script of ours brings it, once, when somebody wants to look. */
@@ -61,11 +65,11 @@ function sourceOf({ id, height, width }) {
   };
 }
 
-function overlaySlider(viewer, path) {
-  const slider = make("input", { type: "range", min: 0, max: 100, value: 50 });
+function overlaySlider(viewer, name, path, percent) {
+  const slider = make("input", { type: "range", min: 0, max: 100, value: percent });
   viewer.addOnceHandler("open", () => viewer.addTiledImage({
     tileSource: { type: "image", url: `/api/v1/${path}`, buildPyramid: false }, width: 1, opacity: slider.value / 100,
     success: ({ item }) => slider.addEventListener("input", () => item.setOpacity(slider.value / 100)),
   }));
-  return field(t("Overlay"), slider);
+  return field(name, slider);
 }
