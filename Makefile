@@ -20,7 +20,7 @@ SECONDS ?= 1800
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What trains or asks for minutes, and what promises seconds, which only a machine of its own keeps.
-LONG := test_demo or test_memory or api_fuzz or five_kills or worker_driver
+LONG := test_demo or test_memory or api_fuzz or five_kills or worker_driver or acceptance_up
 TIMED := machine_of_its_own or annotator_speed or within_a_second or within_ten_seconds
 # Real browsers and killed processes may lose a race with a busy machine: tried once more, and told at the end.
 ONCE_MORE := --reruns 1

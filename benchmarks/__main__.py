@@ -37,6 +37,7 @@ ROWS = {  # name: module, in the order of the stages
     "upload": "upload",
     "serve": "serve",
     "class": "class_load",
+    "screens": "screens",
     "scale": "scale",
 }
 

@@ -142,9 +142,9 @@ class _School:
         self._seconds = 0.0
         self._num_lost = 0
         with up.client() as teacher:
-            accounts, assignment_id, run_id = _prepare(teacher, folder, num_students)
+            accounts, assignment_id, run_id = prepare_class(teacher, folder, num_students)
         rng = np.random.default_rng(0)
-        labels = [_labels(rng) for _ in range(16)]
+        labels = [draw_labels(rng) for _ in range(16)]
         with ThreadPoolExecutor(4) as threads:
             tokens = list(threads.map(lambda account: sign_in(up.url, account), accounts))
         for number, token in enumerate(tokens):
@@ -194,8 +194,8 @@ class _School:
         )
 
 
-def _prepare(teacher: Client, folder: Path, num_students: int) -> tuple[list[dict[str, Any]], str, str]:
-    """Accounts with their first passwords, the task, and a run that the class may see."""
+def prepare_class(teacher: Client, folder: Path, num_students: int) -> tuple[list[dict[str, Any]], str, str]:
+    """Accounts with their first passwords, the task, and a run that the class may see; waits for its training."""
     drawn = [draw_micrograph(np.random.default_rng(seed), size=2 * _TILE) for seed in range(4)]
     files = write_pictures(folder / "images", [found.image for found in drawn])
     masks = write_pictures(folder / "masks", [found.mask for found in drawn])
@@ -217,7 +217,7 @@ def _prepare(teacher: Client, folder: Path, num_students: int) -> tuple[list[dic
     return accounts, assignment_id, run["id"]
 
 
-def _labels(rng: np.random.Generator) -> bytes:
+def draw_labels(rng: np.random.Generator) -> bytes:
     """What an editor sends for a tile of a micrograph."""
     mask = draw_micrograph(rng, size=_TILE).mask
     return json.dumps(to_json(annotation_of(mask))).encode()
