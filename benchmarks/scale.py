@@ -293,7 +293,7 @@ def _seconds_of(client: Client, job_id: str) -> float:
     job = client.get(f"jobs/{job_id}")
     if job["state"] != "done":
         raise RuntimeError(f"the training ended as {job['state']}: {job['reason']}")
-    began, ended = (np.datetime64(job[name].rstrip("Z")) for name in ("started_at", "ended_at"))
+    began, ended = (np.datetime64(job[name].rstrip("Z")) for name in ("started_at", "finished_at"))
     return float((ended - began) / np.timedelta64(1, "s"))
 
 
@@ -333,7 +333,7 @@ def _write(times: Times, rows: list[list[str]]) -> None:
     names = [*head.split(", "), "EUR a student", "processors for answers", "first bottleneck"]
     table = [f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), *rows)]
     found = (
-        f"Measured: a save {1000 * times.save:.1f} ms, opening a tile {1000 * times.look:.1f} ms and asking for a run "
+        f"Measured: a save with the reading before it {1000 * times.save:.1f} ms, opening a tile {1000 * times.look:.1f} ms and asking for a run "
         f"{1000 * times.ask:.1f} ms of processor time; a freezing {times.freeze:.1f} s; a training "
         f"{times.beside:.0f} s beside its minutes; its driver {times.driver / 1e9:.2f} GB on the head."
     )
