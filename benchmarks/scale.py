@@ -333,9 +333,10 @@ def _write(times: Times, rows: list[list[str]]) -> None:
     names = [*head.split(", "), "EUR a student", "processors for answers", "first bottleneck"]
     table = [f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), *rows)]
     found = (
-        f"Measured: a save with the reading before it {1000 * times.save:.1f} ms, opening a tile {1000 * times.look:.1f} ms and asking for a run "
-        f"{1000 * times.ask:.1f} ms of processor time; a freezing {times.freeze:.1f} s; a training "
-        f"{times.beside:.0f} s beside its minutes; its driver {times.driver / 1e9:.2f} GB on the head."
+        f"Measured: a save with the reading before it {1000 * times.save:.1f} ms, opening a tile "
+        f"{1000 * times.look:.1f} ms and asking for a run {1000 * times.ask:.1f} ms of processor time; a freezing "
+        f"{times.freeze:.1f} s; a training {times.beside:.0f} s beside its minutes; its driver "
+        f"{times.driver / 1e9:.2f} GB on the head."
     )
     text = "\n".join(["<!-- table -->", found, "", *table, "<!-- end -->"])
     PAGE.write_text(re.sub(r"<!-- table -->.*<!-- end -->", lambda _: text, PAGE.read_text(), flags=re.DOTALL))
