@@ -2,7 +2,7 @@
 #
 #   make run      set up and start the platform in your browser's reach: http://127.0.0.1:8000   (PORT=, DATA=)
 #   make demo     set up and run the loop without a server: images -> training set -> model -> report
-#   make test     set up and run the tests (about half an hour on two cores); installs Chromium if there is none
+#   make test     set up and run the tests (30 to 45 minutes on two cores); installs Chromium if there is none
 #   make faults   the tests at full size; writes docs/faults.md   (FAST=1: a quarter of an hour, without the long ones, writes nothing)
 #   make fuzz     hostile files for half an hour   (SECONDS=)
 #   make bench    every stage against a peer; writes benchmarks/RESULTS.md
