@@ -57,9 +57,9 @@ class _Screens:
     def __init__(self, browser: Browser, up: Installation, scratch: Path, *, is_small: bool) -> None:
         self.notes: list[str] = []
         self._browser, self._up, self._scratch = browser, up, scratch
-        self._rounds, self._num_tabs = (1, 4) if is_small else (5, 40)
+        self._rounds, self._num_tabs = (1, 4) if is_small else (3, 40)
         self._paths = ["/", *SCREENS][: 3 if is_small else None]
-        self._num_users, self._seconds = (3, 5.0) if is_small else (30, 60.0)
+        self._num_users, self._seconds = (3, 5.0) if is_small else (30, 45.0)
         self._num_questions = 20 if is_small else 200  # of /healthz
         self._signed_in: StorageState | None = None
         self._tokens: list[str] = []
