@@ -189,11 +189,7 @@ def stop_run(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """End a run within seconds with a model of its best epoch; it can be resumed."""
-    with server.connected() as client, output.progress("training") as progress:
-        found = client.act(f"runs/{server.find_numbered(client, 'runs', run)['id']}/stop")
-        if wait:
-            found = _wait_for_run(client, found, progress)
-    output.show(found, _describe_run(found), as_json=as_json)
+    _act_on_run(run, "stop", wait=wait, as_json=as_json)
 
 
 @runs.command("resume")
@@ -203,11 +199,7 @@ def resume_run(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Go on with a run that failed, was cancelled or was stopped."""
-    with server.connected() as client, output.progress("training") as progress:
-        found = client.act(f"runs/{server.find_numbered(client, 'runs', run)['id']}/resume")
-        if wait:
-            found = _wait_for_run(client, found, progress)
-    output.show(found, _describe_run(found), as_json=as_json)
+    _act_on_run(run, "resume", wait=wait, as_json=as_json)
 
 
 @runs.command("metrics")
@@ -278,6 +270,15 @@ def report(
         found = server.find_numbered(client, "runs", run)
         client.download(f"runs/{found['id']}/{kind}", out)
     output.show({"id": found["id"], "file": str(out)}, [str(out)], as_json=as_json)
+
+
+def _act_on_run(run: str, action: str, *, wait: bool, as_json: bool) -> None:
+    """Ask for it, wait for what comes of it if that is wanted, and show the run."""
+    with server.connected() as client, output.progress("training") as progress:
+        found = client.act(f"runs/{server.find_numbered(client, 'runs', run)['id']}/{action}")
+        if wait:
+            found = _wait_for_run(client, found, progress)
+    output.show(found, _describe_run(found), as_json=as_json)
 
 
 def _wait_for_run(client: "Client", run: dict[str, Any], progress: output.Progress) -> dict[str, Any]:
