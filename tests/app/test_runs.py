@@ -248,17 +248,16 @@ def test_a_run_goes_into_the_trash_only_when_it_is_over(platform, client, traini
     assert len(client.get("/v1/models").json()["items"]) == 1
 
 
-@pytest.fixture
-def learning(platform, client, training_set):
+def learn(platform, client, training_set, **how):
     """A run that learns for as long as one likes, and a dispatcher that follows it."""
     run = ask(client, training_set).json()
-    dispatcher = Dispatcher(platform, ThreadCluster(train=partial(play, epochs=10_000, pause_s=0.02)))
+    dispatcher = Dispatcher(platform, ThreadCluster(train=partial(play, epochs=10_000, pause_s=0.02, **how)))
     settle(dispatcher, lambda: client.get(f"/v1/runs/{run['id']}").json()["status"].get("epoch"))
     return run["id"], dispatcher
 
 
-def test_a_run_that_is_stopped_gives_a_model_and_is_resumed_to_another(platform, client, learning):
-    run_id, dispatcher = learning
+def test_a_run_that_is_stopped_gives_a_model_and_is_resumed_to_another(platform, client, training_set):
+    run_id, dispatcher = learn(platform, client, training_set)
     assert client.post(f"/v1/runs/{run_id}/stop").json()["is_stopping"]
     settle(dispatcher, lambda: finished(platform))
     stopped = client.get(f"/v1/runs/{run_id}").json()
@@ -277,14 +276,10 @@ def test_a_run_that_is_stopped_gives_a_model_and_is_resumed_to_another(platform,
     assert client.post(f"/v1/runs/{run_id}/resume").status_code == 409
 
 
-def test_a_run_whose_process_dies_while_it_is_stopped_is_published_by_the_next(platform, client, learning):
-    run_id, dispatcher = learning
-    folder = RunFolder(platform.uri(f"models/{run_id}"))
+def test_a_run_whose_process_dies_while_it_is_stopped_is_published_by_the_next(platform, client, training_set):
+    run_id, dispatcher = learn(platform, client, training_set, dies_when_stopped=True)
     dispatcher._cluster.train = play
     client.post(f"/v1/runs/{run_id}/stop")
-    folder.begin_attempt()  # whatever the old process still writes is not of this attempt
-    folder.write_status(Status(state="running", attempt=1, epoch=2))
-    dispatcher._cluster.forget()
     settle(dispatcher, lambda: finished(platform))
     run = client.get(f"/v1/runs/{run_id}").json()
     assert (run["state"], run["attempt"], run["status"]["is_stopped"]) == ("done", 2, True)

@@ -87,7 +87,9 @@ def write_model(
     folder.storage.write(f"{name}/{CARD}", card.packed())
 
 
-def play(run_uri: str, *, epochs: int = 2, mean_iou: float = 0.7, pause_s: float = 0.0) -> None:
+def play(
+    run_uri: str, *, epochs: int = 2, mean_iou: float = 0.7, pause_s: float = 0.0, dies_when_stopped: bool = False
+) -> None:
     """What a training does to its folder, from its beginning to its end; it obeys the flags to cancel and to stop."""
     folder = RunFolder(run_uri)
     request = folder.request()
@@ -103,6 +105,8 @@ def play(run_uri: str, *, epochs: int = 2, mean_iou: float = 0.7, pause_s: float
             folder.write_status(Status(state="cancelled", attempt=attempt, epoch=number, reason="cancelled"))
             return
         if folder.stop_requested():
+            if dies_when_stopped:
+                return
             stopped = {"is_stopped": True, "model": f"model-epoch-{number:05d}", "reason": f"stopped at epoch {number}"}
             write_model(folder, run_id=request.run_id, mean_iou=mean_iou, name=stopped["model"])
             folder.write_status(
