@@ -19,9 +19,6 @@ SECONDS ?= 1800
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# What trains or asks for minutes, and what promises seconds, which only a machine of its own keeps.
-LONG := test_demo or test_memory or api_fuzz or five_kills or worker_driver or acceptance_up
-TIMED := machine_of_its_own or annotator_speed or within_a_second or within_ten_seconds
 # Real browsers and killed processes may lose a race with a busy machine: tried once more, and told at the end.
 ONCE_MORE := --reruns 1
 EXTRAS := openvino,azure,postgresql,test,lint
@@ -37,17 +34,17 @@ demo: $(VENV)/.ready
 	$(BIN)/axons demo --out $(OUT)
 
 test: $(VENV)/.ready chromium
-	$(BIN)/python -m pytest -m "not slow" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
-	$(BIN)/python -m pytest -m "not slow" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder tests/browser  # not beside trainings
+	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
+	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder tests/browser  # not beside trainings
 
 chromium: $(VENV)/.ready
 	@$(BIN)/python -m tests.browser.chromium
 
 faults: $(VENV)/.ready chromium
 ifdef FAST
-	$(BIN)/python -m pytest -m slow $(ONCE_MORE) tests -k "not ($(LONG) or $(TIMED))"
+	$(BIN)/python -m pytest -m "slow and not long" $(ONCE_MORE) tests
 else
-	$(BIN)/python -m pytest -m "slow or not slow" tests/faults tests/app tests/test_demo.py tests/data/test_hostile_images.py \
+	$(BIN)/python -m pytest tests/faults tests/app tests/cluster tests/test_demo.py tests/data/test_hostile_images.py \
 	  tests/data/test_decoding.py tests/data/test_archives.py tests/model/test_files.py --faults-report docs/faults.md
 endif
 

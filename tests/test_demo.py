@@ -73,7 +73,7 @@ def test_the_demo_leaves_nothing_temporary(sample):
     assert not [key for key in keys if key.startswith("tmp/") or "/ray/" in key]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_learns_from_a_folder_and_holds_out_what_it_is_told(tmp_path):
     folder = write_pairs(tmp_path / "disks")
     finished = axons(
@@ -87,7 +87,7 @@ def test_the_demo_learns_from_a_folder_and_holds_out_what_it_is_told(tmp_path):
     assert [image["name"] for image in evaluation["splits"]["test"]["images"]] == ["rat3.png"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_learns_from_real_micrographs(tmp_path, real_images):
     names = [path.name for path in sorted((real_images / "images").iterdir())[:3]]
     for part in ("images", "masks"):

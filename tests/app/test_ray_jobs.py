@@ -40,6 +40,7 @@ def test_what_is_submitted_twice_is_one_ray_job(told):
     assert told["ray_jobs"] == 2
 
 
+@pytest.mark.long
 def test_a_cancelled_training_ends_within_ten_seconds_and_frees_its_place(told, record_property):
     record_property("cancelled after s", round(told["cancel_s"], 1))
     record_property("place free after s", round(told["freed_s"], 1))

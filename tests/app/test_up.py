@@ -59,7 +59,7 @@ def test_it_is_ready_and_well(up, record_property):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_a_machine_of_its_own_it_is_ready_within_25_seconds(up):
     assert up.told["seconds"] <= READY_S
 

@@ -13,7 +13,7 @@ from tests.browser.clicks import Clicks
 from tests.browser.conftest import Pages
 from tests.train.runs import kill, title
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 TRAINED_MS = 400_000  # a minute of training behind the one of the sample, on a busy machine
 

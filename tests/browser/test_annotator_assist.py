@@ -168,7 +168,7 @@ def test_superpixels_are_painted_whole(site, new_page, ana):
     assert (ready["segments"], state["undo"]) == (labels.max() + 1, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_superpixels_are_ready_within_a_second(site, new_page, ana, record_property):
     annotator = Annotator.open(new_page(ana), site.tile(ana, draw_disks(512, 512, channels=3).image))
     annotator.keys("s")

@@ -55,7 +55,7 @@ def test_a_tile_with_1000_polygons_can_be_labelled_and_moved(site, new_page, ana
     assert site.annotation(ana, full_tile)["crc32"] == after["crc32"] != before["crc32"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_tile_with_1000_polygons_is_labelled_and_moved_fluently(new_page, ana, full_tile, record_property):
     page = new_page(ana)
     Annotator.open(page, full_tile)
@@ -97,7 +97,7 @@ def pan(annotator, num_moves):
     mouse.up(button="middle")
 
 
-@pytest.mark.parametrize("num_tiles", [12, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_tiles", [12, pytest.param(50, marks=pytest.mark.long)])
 def test_going_through_many_tiles_leaves_nothing_behind(site, new_page, ana, num_tiles, record_property):
     project = site.project(ana, tile=128)
     tiles = site.tiles(site.image(ana, project, draw_disks(128, 128 * (num_tiles + 3), channels=3).image))

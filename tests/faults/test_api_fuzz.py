@@ -62,7 +62,7 @@ def ask(client, base, case):
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pytest.mark.long)])
 @pytest.mark.parametrize("route", [*TABLE, *OF_V2])
 def test_every_answer_is_one_that_the_description_has(world, operations, route, examples, tmp_path, record_property):
     base, operation = operations[route]

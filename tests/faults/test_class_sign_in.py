@@ -13,7 +13,7 @@ CLASS = 60
 P95_S, GROWN_MB = 2.0, 200
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_a_machine_of_its_own_sixty_sign_in_at_once_with_a_p95_of_two_seconds(platform, record_property):
     class_ = [add_user(platform, f"student-{number}") for number in range(CLASS)]
     [give_password(platform, student) for student in class_]

@@ -98,7 +98,7 @@ def _mean_iou(run: RunFolder) -> float:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.slow
+@pytest.mark.long
 def test_worker_driver_and_all_of_ray_are_killed_and_the_run_ends_complete(tmp_path, undisturbed):
     run = make_run(tmp_path, **SETTINGS)
     status = train_through(run, [kill_worker, kill_driver, kill_ray], tmp_path / "log", random.Random(1))
@@ -115,7 +115,7 @@ def test_a_run_on_s3_is_killed_and_resumed(tmp_path, s3_uri):
     assert status.attempt == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(2))
 def test_five_kills_in_one_run(tmp_path, undisturbed, seed, record_property):
@@ -130,7 +130,7 @@ def test_five_kills_in_one_run(tmp_path, undisturbed, seed, record_property):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.slow
+@pytest.mark.long
 def test_cancelling_frees_the_processes_within_ten_seconds(tmp_path, record_property):
     run = make_run(tmp_path, epochs=10_000)
     driver = start_training(run, tmp_path / "log")

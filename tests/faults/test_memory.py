@@ -12,7 +12,7 @@ from axons.train.driver import train
 from axons.train.run import RunFolder, Status
 from tests.train.runs import make_run, start_training, title
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 # A crop of 256 px takes about 110 MB in a step with this encoder: 4 crops fit anyway, 8 with the headroom, 16 not.
 CROP = 256
