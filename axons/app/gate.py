@@ -1,6 +1,7 @@
 """The one door in front of everything mounted: who asks, from where, how much; deny by default."""
 
 import logging
+import time
 from http.cookies import CookieError
 from urllib.parse import quote, urlsplit
 
@@ -11,6 +12,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from axons.app import logs, metrics
 from axons.app.platform import Platform
 from axons.app.rest.problems import problem, problem_of
 from axons.app.services import sign_in
@@ -36,6 +38,8 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_ACCOUNT = "/api/v1/auth/"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _LOOKUPS_AT_ONCE = 16
+_SAVE = "save_annotation"
+_REQUEST_ID_LENGTH = 64
 
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -98,9 +102,13 @@ class Gate:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
+            began = time.perf_counter()
             scope["axons.platform"] = self._platform
             body = _CountedBody(receive, self._settings.max_body_bytes)
-            await self._pass(scope, body, _Answer(send, body, self._headers))
+            answer = _Answer(send, body, self._headers)
+            await self._pass(scope, body, answer)
+            if answer.status == 200 and getattr(scope.get("route"), "operation_id", None) == _SAVE:
+                metrics.count_save(time.perf_counter() - began)
         else:  # nothing behind the gate speaks over web sockets
             await send({"type": "websocket.close", "code": 1008, "reason": "not allowed"})
 
@@ -121,6 +129,8 @@ class Gate:
         """The answer to a request that may not pass; else the scope says who asks."""
         headers, path = Headers(scope=scope), scope["path"]
         scope["axons.actor"] = None
+        logs.REQUEST.set(headers.get("x-request-id", "")[:_REQUEST_ID_LENGTH])
+        logs.USER.set("")
         if path != "/healthz" and not self._is_our_host(headers):
             return problem(400, "wrong-host", f"this server is {self._settings.public_url}; use that address")
         if too_large := self._refuse_length(headers):
@@ -134,6 +144,7 @@ class Gate:
             return problem_of(error)
         if visitor is not None:
             scope["axons.actor"] = visitor.actor
+            logs.USER.set(visitor.actor.user_id)
         if path in PUBLIC:
             return None
         if visitor is None:
@@ -236,6 +247,7 @@ class _Answer:
         self._headers = headers
         self._is_replaced = False
         self.is_started = False
+        self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -257,6 +269,7 @@ class _Answer:
 
     def _start(self, message: Message) -> None:
         self.is_started = True
+        self.status = message["status"]
         headers = MutableHeaders(raw=list(message.get("headers", ())))
         for name in [name for name in headers if name.lower().startswith("access-control-")]:
             del headers[name]  # no other site may read what is mounted here, whatever it says itself

@@ -99,6 +99,11 @@ class Status(Row):
         return self.state in ("done", "failed", "cancelled")
 
     @property
+    def is_on_gpu(self) -> bool:
+        """Whether it trains, or has trained, on a GPU; `device` is the name of one, or begins with `CPU`."""
+        return self.device is not None and not self.device.startswith("CPU")
+
+    @property
     def is_complete(self) -> bool:
         """Whether it was trained to its end: there is nothing to go on with."""
         return self.state == "done" and not self.is_stopped

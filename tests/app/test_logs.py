@@ -47,7 +47,7 @@ def lines():
 def test_what_a_person_typed_is_one_line_of_json(lines, payload):
     logging.getLogger("axons.test").error("project %s", payload)
     line, end = lines()
-    assert (json.loads(line)["text"], end) == (f"project {payload}", "")
+    assert (json.loads(line)["message"], end) == (f"project {payload}", "")
     assert line.isascii()
     assert line.isprintable()
 

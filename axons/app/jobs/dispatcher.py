@@ -11,6 +11,7 @@ from functools import partial
 from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
+from axons.app import logs, metrics
 from axons.app.jobs import cleanup, queue, train
 from axons.app.jobs.kinds import Kind, kind_name, kind_of, load_kinds
 from axons.app.jobs.outcomes import end_with_news, interrupt
@@ -27,6 +28,7 @@ _LEASE_S = 20.0
 _BATCH = 200
 _FORCE_AFTER_S = 6.0
 _TIDY_EVERY_S = 60.0
+_MEASURE_EVERY_S = 15.0
 _STOP_WAIT_S = 10.0
 _CLEANUP_EVERY = timedelta(hours=1)
 _RAY_IS_AWAY = "Ray does not answer at the moment; this starts as soon as it does"
@@ -66,6 +68,7 @@ class Dispatcher:
         self._works: dict[str, _Started] = {}
         self._is_ray_away = True  # until it has answered: another dispatcher may have told people so
         self._tidy_at = 0.0
+        self._measure_at = 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -130,12 +133,18 @@ class Dispatcher:
         except ImportError:  # jobs of that kind will fail and say so; the others go on
             _LOG.exception("a kind of job cannot be loaded")
         while not self._stopping.wait(self._every_s):
+            self._measure()
             try:
                 self.step()
             except DatabaseBusy as error:
                 _LOG.warning("the dispatcher waits: %s", error)
             except Exception:  # the edge of the thread, without which no job would ever start again
                 _LOG.exception("a round of the dispatcher failed")
+
+    def _measure(self) -> None:
+        if time.monotonic() >= self._measure_at:
+            self._measure_at = time.monotonic() + _MEASURE_EVERY_S
+            metrics.measure(self._platform)
 
     def _lead(self, session: Session) -> bool:
         """Take or renew the lease; only the database's clock counts, so clocks of machines may differ."""
@@ -184,6 +193,7 @@ class Dispatcher:
         job = self._platform.database.write(lambda session: queue.claim(session, job_id))
         if job is None:
             return
+        metrics.count_start(job)
         name = kind_name(job)
         request = self._platform.database.read(
             lambda session: kind_of(name).prepare(self._platform, session, session.get_one(Job, job_id))
@@ -206,6 +216,7 @@ class Dispatcher:
         if job is None:  # a newer attempt, or a person, has ended this one
             self._give_up(started)
             return
+        metrics.count_tiles(job.kind, sum(len(row["image"]["tiles"]) for row in started.batch if "image" in row))
         started.batch = []
         if job.cancel_requested_at is not None:
             self._cancel(started, is_over=is_over)
@@ -251,6 +262,7 @@ class Dispatcher:
 
     def _guard(self, job_id: str, step: Callable[[], None]) -> None:
         """Run a step of one job so that its failure is not that of the others."""
+        told = logs.JOB.set(job_id)
         try:
             step()
         except _PASSING as error:
@@ -258,6 +270,8 @@ class Dispatcher:
             self._take_back(job_id, str(error))
         except Exception as error:  # whatever is wrong with this job, the next one must not suffer
             self._fail(job_id, _reason(job_id, error))
+        finally:
+            logs.JOB.reset(told)
 
     def _take_back(self, job_id: str, why: str) -> None:
         """A job that was claimed but could not be begun goes back into the queue; others are looked at again."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sqlmodel import Session, col, delete, func, select
 
+from axons.app import metrics
 from axons.app.jobs import queue
 from axons.app.jobs.outcomes import end_with_news, interrupt
 from axons.app.jobs.work import Cluster, Submission
@@ -90,6 +91,7 @@ def start(platform: Platform, cluster: Cluster, job_id: str) -> None:
 
     claimed = platform.database.write(claim)
     if claimed is not None:
+        metrics.count_start(claimed)
         _submit(platform, cluster, claimed, folder)
 
 
@@ -111,6 +113,9 @@ def follow(platform: Platform, cluster: Cluster, job_id: str) -> None:
         _end(platform, job, run, folder, seen)
     elif is_ours or job.state != "queued" or job.cancel_requested_at is not None:
         _carry_on(platform, cluster, job, folder, seen, is_ours=is_ours)
+    if is_ours and status.is_on_gpu:
+        more = status.seconds - float(run.status.get("seconds", 0.0))
+        metrics.count_gpu_seconds(job.user_id, more * status.num_workers * platform.settings.train_gpu_share)
 
 
 def _submit(platform: Platform, cluster: Cluster, job: Job, folder: RunFolder) -> None:

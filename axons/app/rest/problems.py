@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from axons import errors
+from axons.app import metrics
 from axons.errors import AxonsError
 
 _LOG = logging.getLogger("axons.rest")
@@ -119,6 +120,8 @@ def _code(error: AxonsError) -> str:
 
 
 async def _answer_axons_error(_request: Request, error: AxonsError) -> JSONResponse:
+    if isinstance(error, errors.SignInRefused):
+        metrics.count_sign_in_failure()
     return problem_of(error)
 
 
