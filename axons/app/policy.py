@@ -17,6 +17,7 @@ Action = Literal[
     "backup",
     "limits.manage",
     "cluster.read",  # machines, and everybody's storage
+    "storage.clean",
 ]
 ProjectAction = Literal[
     "view",
@@ -39,6 +40,7 @@ _MAY: dict[str, frozenset[str]] = {
             "backup",
             "limits.manage",
             "cluster.read",
+            "storage.clean",
         }
     ),
 }

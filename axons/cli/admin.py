@@ -39,7 +39,22 @@ def show_storage(as_json: Annotated[bool, JSON] = False) -> None:
         storage = client.get("cluster/storage")
     rows = [[row["user_name"], row["num_projects"], row["num_bytes"] / _GIB] for row in storage["people"]]
     first = f"images: {storage['num_bytes'] / _GIB:.3f} GiB; free on the disk: {storage['free_bytes'] / _GIB:.3f} GiB"
-    output.show(storage, [first, *output.table(rows, ("name", "projects", "GiB"))], as_json=as_json)
+    lines = [first, *output.table(rows, ("name", "projects", "GiB")), *_cleanup(storage["cleanup"])]
+    output.show(storage, lines, as_json=as_json)
+
+
+@admin.command("clean")
+def clean_storage(
+    all_orphans: Annotated[
+        bool, typer.Option("--all-orphans", help="Delete objects without a row even if they are most of the storage.")
+    ] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Clean the storage up now, which otherwise happens every hour."""
+    with server.connected() as client, output.progress("cleaning") as progress:
+        started = client.act("cluster/storage/clean", {"deletes_all_orphans": all_orphans})
+        job = client.wait_for(started["id"], progress=progress)
+    output.show(job, [job["reason"]], as_json=as_json)
 
 
 @admin.command("audit")
@@ -53,6 +68,15 @@ def list_audit(
         rows = client.get("audit", action=action, limit=count)["items"]
     heads = ("at", "actor_name", "action", "object_kind", "object_id", "detail")
     output.show(rows, output.table([[row[head] for head in heads] for row in rows], heads), as_json=as_json)
+
+
+def _cleanup(cleanup: dict[str, Any] | None) -> list[str]:
+    if cleanup is None:
+        return ["the storage has not been cleaned up yet"]
+    areas = ", ".join(f"{area} {size / _GIB:.3f} GiB" for area, size in cleanup["num_bytes"].items())
+    lines = [f"in storage: {areas}", f"last cleanup, {cleanup['finished_at']}: {cleanup['reason']}"]
+    lines += [cleanup["problem"]] if cleanup["problem"] else []
+    return lines + [f"not in storage: {missing}" for missing in cleanup["missing"]]
 
 
 def _used(use: dict[str, Any] | None, unit: int = 1) -> str:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -75,6 +75,10 @@ class Storage(ABC):
     @abstractmethod
     def delete_prefix(self, prefix: str) -> None:
         """Delete every object below `prefix`, and the object of that very key; nothing there is fine."""
+
+    @abstractmethod
+    def delete_unfinished(self, *, older_than_s: float, now: float) -> int:
+        """Delete what writers that died have left half-written for so long; returns how many pieces."""
 
     @abstractmethod
     def local_path(self, key: str, *, sha256: str | None = None) -> Path:
@@ -158,9 +162,14 @@ def new_key(area: str) -> str:
     return f"{area}/{uuid.uuid4()}"
 
 
-def expire_temporary(storage: Storage, *, older_than_s: float, now: float) -> int:
-    """Delete what has lain in `tmp/` for longer than `older_than_s`; returns the number of objects."""
-    expired = [stored.key for stored in storage.list_objects("tmp") if now - stored.modified > older_than_s]
+def expire_temporary(storage: Storage, *, older_than_s: float, now: float, busy: Container[str] = ()) -> int:
+    """Delete what has lain in `tmp/` for longer than `older_than_s`; returns the number of objects.
+
+    Args:
+        busy: folders of `tmp/` that somebody still works with, however old.
+    """
+    found = [stored for stored in storage.list_objects("tmp") if now - stored.modified > older_than_s]
+    expired = [stored.key for stored in found if stored.key.split("/")[1] not in busy]
     for key in expired:
         storage.delete_prefix(key)
     return len(expired)
@@ -214,6 +223,17 @@ class _FolderStorage(Storage):
             shutil.rmtree(path, ignore_errors=False)
         else:
             path.unlink(missing_ok=True)
+
+    def delete_unfinished(self, *, older_than_s: float, now: float) -> int:
+        found = [Path(folder, name) for folder, _, names in os.walk(self._root) for name in names]
+        parts = [
+            path
+            for path in found
+            if path.name.startswith(_PART) and (status := _status(path)) and now - status.st_mtime > older_than_s
+        ]
+        for path in parts:
+            path.unlink(missing_ok=True)
+        return len(parts)
 
     def local_path(self, key: str, *, sha256: str | None = None) -> Path:
         path = self._path(key)
@@ -292,6 +312,20 @@ class _BucketStorage(Storage):
             if files.exists(path):
                 files.rm(path, recursive=True)
 
+    def delete_unfinished(self, *, older_than_s: float, now: float) -> int:
+        if not self.uri.startswith("s3:"):
+            return 0  # Azure itself forgets blocks that nobody has committed, after a week
+        with self._answering(None) as (files, root):
+            bucket, _, prefix = root.partition("/")
+            old = [
+                upload
+                for upload in _multipart_uploads(files, bucket, f"{prefix}/" if prefix else "")
+                if now - upload["Initiated"].timestamp() > older_than_s
+            ]
+            for upload in old:
+                files.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+            return len(old)
+
     def local_path(self, key: str, *, sha256: str | None = None) -> Path:
         name = f"{self.uri}/{_checked(key)}"
         path = self._node_cache.path(name, lambda target: self._fetch(key, target))
@@ -329,6 +363,17 @@ def _azure_account(uri: str) -> dict[str, Any]:
     account = {"account_name": host.partition(".")[0]} if "@" in uri else {}
     # Without a key or connection string in AZURE_STORAGE_*, the machine's own identity signs in.
     return {**account, "anon": False}
+
+
+def _multipart_uploads(files: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Uploads in parts that nobody has completed: S3 keeps their parts, unseen in listings, until they are aborted."""
+    after: dict[str, str] = {}
+    while True:
+        page = files.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **after)
+        yield from page.get("Uploads", [])
+        if not page.get("IsTruncated"):
+            return
+        after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
 
 def _modified(info: dict[str, Any]) -> float:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image as Picture
 from sqlmodel import select
 
-from axons.app.jobs import cleanup
 from axons.app.services.copying import copy_project
+from axons.app.services.kept_objects import kept_keys
 from axons.app.tables import Example, Project, Upload
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, document_of, png, tiles_of
@@ -47,9 +47,7 @@ def picture_of(client, project, example):
 
 def known_keys(platform):
     """The objects that a cleanup leaves where they are."""
-    return platform.database.read(
-        lambda session: {key for column in cleanup._KEYS for key in session.exec(select(column))}
-    )
+    return set(platform.database.read(kept_keys))
 
 
 def test_a_tile_is_shown_beside_itself_with_its_labels(client, project, tile):

@@ -46,6 +46,7 @@ TABLE: dict[str, str] = {
     "GET /v1/cluster/health": ADMINISTRATORS,
     "GET /v1/cluster/nodes": ADMINISTRATORS,
     "GET /v1/cluster/storage": ADMINISTRATORS,
+    "POST /v1/cluster/storage/clean": ADMINISTRATORS,
     # classes
     "POST /v1/classrooms": EDUCATORS,
     "GET /v1/classrooms": SIGNED_IN,
@@ -204,6 +205,7 @@ TABLE: dict[str, str] = {
 }
 
 BODIES: dict[str, Any] = {
+    "POST /v1/cluster/storage/clean": {},
     "POST /v1/auth/login": {"name": "nobody", "password": "x"},
     "POST /v1/auth/code": {"code": "x"},
     "POST /v1/auth/password": {"new": "a long sentence"},

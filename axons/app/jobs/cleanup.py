@@ -1,8 +1,8 @@
-"""Cleaning up: expired temporary objects and uploads, the end of the trash, and objects and rows without each other."""
+"""Cleaning up: what has expired, the end of the trash, what is half-written, objects and rows without each other."""
 
-import json
-import time
+import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -10,24 +10,46 @@ from sqlmodel import Session, col, select
 
 from axons.app.jobs import queue
 from axons.app.platform import Platform
+from axons.app.services.kept_objects import busy_folders, kept_keys
 from axons.app.services.purge import purge
-from axons.app.tables import Example, HandIn, Image, Job, Model, Prediction, Run, TrainingSet, Upload, User, now
-from axons.data.storage import AREAS, Storage, expire_temporary, open_storage
+from axons.app.tables import Job, User, now
+from axons.data.rows import Row
+from axons.data.storage import AREAS, Storage, StoredObject, expire_temporary, open_storage
+from axons.errors import StorageUnavailable
 
-_KEYS: list[Any] = [
-    Image.working_key,
-    Image.sheet_key,
-    Image.original_key,
-    TrainingSet.key,
-    Run.key,
-    Model.key,
-    Prediction.key,
-    Upload.key,
-    HandIn.report_key,
-    Example.key,
-]
+_LOG = logging.getLogger("axons.cleanup")
+
 _SWEPT = tuple(area for area in AREAS if area != "tmp")
 _MAX_TOLD = 50
+_MANY = 100  # orphans; if they are most of the storage, too, the database is more likely the wrong one
+
+
+class _Kept(Row):
+    """What the sweep needs to know of the database, in a file: there may be many keys.
+
+    Args:
+        keys: that rows point to, see `kept_objects.kept_keys`.
+        busy: see `kept_objects.busy_folders`.
+    """
+
+    keys: dict[str, str]
+    busy: set[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a walk through the storage has found.
+
+    Args:
+        orphans: keys of old objects that no row points to.
+        missing: what rows point to and is not there.
+        num_bytes: of each area.
+    """
+
+    num_objects: int
+    orphans: list[str]
+    missing: list[str]
+    num_bytes: dict[str, int]
 
 
 def ask_for_cleanup(session: Session, *, every: timedelta) -> None:
@@ -42,13 +64,15 @@ def ask_for_cleanup(session: Session, *, every: timedelta) -> None:
 
 
 def prepare(platform: Platform, session: Session, job: Job) -> dict[str, Any]:
-    """The keys that rows point to go into a file: there may be many."""
-    known = sorted({key for column in _KEYS for key in session.exec(select(column)).all() if key})
-    platform.storage.replace(f"tmp/{job.id}/known.json", json.dumps(known).encode())
+    """What is needed goes into a file."""
+    kept = _Kept(keys=kept_keys(session), busy=busy_folders(session))
+    platform.storage.replace(f"tmp/{job.id}/kept.json", kept.packed())
     return {
         "storage": platform.storage.uri,
-        "known": f"tmp/{job.id}/known.json",
+        "kept": f"tmp/{job.id}/kept.json",
+        "now": now().timestamp(),
         "older_than_s": platform.settings.temporary_hours * 3600,
+        "deletes_all_orphans": bool(job.request.get("deletes_all_orphans")),
     }
 
 
@@ -58,50 +82,87 @@ def work(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     An object is written before its row: only old ones are judged.
     """
     storage = open_storage(request["storage"])
-    known = set(json.loads(storage.read(request["known"])))
+    ages: Any = {"older_than_s": request["older_than_s"], "now": request["now"]}
+    kept = _Kept.model_validate_json(storage.read(request["kept"]))
     yield {"purge": True}
-    yield {"expired": expire_temporary(storage, older_than_s=request["older_than_s"], now=time.time())}
+    yield {"expired": expire_temporary(storage, **ages, busy=kept.busy)}
     yield {"progress": 0.3}
-    swept, seen = _sweep(storage, known, older_than_s=request["older_than_s"])
-    yield {"swept": swept}
-    yield {"missing": sorted(key for key in known - seen if key.startswith(_SWEPT))[:_MAX_TOLD]}
+    found = _walk(storage, kept, before=request["now"] - request["older_than_s"])
+    yield {"missing": found.missing[:_MAX_TOLD], "num_missing": len(found.missing), "num_bytes": found.num_bytes}
+    is_odd = len(found.orphans) > max(_MANY, found.num_objects / 2)
+    if is_odd and not request["deletes_all_orphans"]:
+        yield {"swept": 0, "held_back": len(found.orphans)}
+    else:
+        for key in found.orphans:
+            storage.delete_prefix(key)
+        yield {"swept": len(found.orphans), "held_back": 0}
+    try:
+        yield {"unfinished": storage.delete_unfinished(**ages)}
+    except StorageUnavailable as error:  # not every key may list them, and not every server can
+        yield {"unfinished": 0, "problem": f"half-written objects stay: {error}"}
 
 
 def commit(session: Session, job: Job, rows: Sequence[dict[str, Any]]) -> None:
-    """Purge the trash; remember the figures."""
+    """Purge the trash; remember the figures, and tell what an administrator should look at."""
     result = dict(job.result)
     for row in rows:
-        if "purge" in row:
-            result["purged"] = purge(session)
-        else:
-            result.update(row)
+        result.update({"purged": purge(session)} if "purge" in row else row)
+        for line in _worries(row):
+            job.log += queue.log_line(line)
+            _LOG.warning("%s", line)
     job.result = result
-    if missing := result.get("missing"):
-        job.log += queue.log_line(f"rows point to objects that are not in storage: {', '.join(missing)}")
 
 
 def finish(session: Session, job: Job) -> str:
     """What went."""
-    counts = {name: job.result.get(name, 0) for name in ("expired", "purged", "swept")}
-    missing = len(job.result.get("missing", []))
-    return (
+    counts = {name: job.result.get(name, 0) for name in ("expired", "purged", "swept", "unfinished", "num_missing")}
+    told = (
         f"{counts['expired']} temporary objects expired, {counts['purged']} things left the trash for ever, "
-        f"{counts['swept']} objects without a row deleted, {missing} rows without an object"
+        f"{counts['swept']} objects without a row and {counts['unfinished']} half-written ones deleted, "
+        f"{counts['num_missing']} rows without an object"
     )
+    held_back = job.result.get("held_back", 0)
+    return f"{told}; {_held_back(held_back)}" if held_back else told
 
 
-def _sweep(storage: Storage, known: set[str], *, older_than_s: float) -> tuple[int, set[str]]:
-    """Delete old objects that no row points to; returns their number and the keys whose objects were seen."""
+def _walk(storage: Storage, kept: _Kept, *, before: float) -> _Found:
     seen: set[str] = set()
-    swept = 0
+    orphans: list[str] = []
+    num_bytes: dict[str, int] = {}
+    num_objects = 0
     for area in _SWEPT:
-        for stored in storage.list_objects(area):
-            owners = known.intersection(_ancestors(stored.key))
+        objects = storage.list_objects(area)
+        num_objects += len(objects)
+        num_bytes[area] = sum(stored.size for stored in objects)
+        for stored in objects:
+            owners = kept.keys.keys() & set(_ancestors(stored.key))
             seen |= owners
-            if not owners and time.time() - stored.modified > older_than_s:
-                storage.delete_prefix(stored.key)
-                swept += 1
-    return swept, seen
+            if not owners and _is_over(stored, kept, before):
+                orphans.append(stored.key)
+    owed = {key: of_what for key, of_what in kept.keys.items() if of_what and key.startswith(_SWEPT)}
+    missing = sorted(f"{of_what}: {key}" for key, of_what in owed.items() if key not in seen)
+    return _Found(num_objects=num_objects, orphans=orphans, missing=missing, num_bytes=num_bytes)
+
+
+def _is_over(stored: StoredObject, kept: _Kept, before: float) -> bool:
+    """Whether nobody can be at work on an object: a job that starts anew finds its own objects and keeps them."""
+    return stored.modified < before and stored.key.split("/")[1] not in kept.busy
+
+
+def _worries(row: dict[str, Any]) -> Iterator[str]:
+    if row.get("missing"):
+        yield f"{row['num_missing']} rows point to objects that are not in storage: {', '.join(row['missing'])}"
+    if row.get("held_back"):
+        yield _held_back(row["held_back"])
+    if row.get("problem"):
+        yield row["problem"]
+
+
+def _held_back(num_orphans: int) -> str:
+    return (
+        f"{num_orphans} objects, most of the storage, have no row and were not deleted: is this the right database? "
+        "If it is, `axons admin clean --all-orphans` deletes them"
+    )
 
 
 def _ancestors(key: str) -> Iterable[str]:

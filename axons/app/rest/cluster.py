@@ -6,7 +6,8 @@ from axons.app.health import Health, check_health
 from axons.app.policy import require
 from axons.app.rest.context import PAGE, ActorOf, Limit, PlatformOf
 from axons.app.services import cluster
-from axons.app.services.cluster import ClusterPublic, StoragePublic
+from axons.app.services.cluster import ClusterPublic, StorageClean, StoragePublic
+from axons.app.services.jobs import JobPublic, public_jobs
 
 router = APIRouter(prefix="/cluster", tags=["cluster"])
 
@@ -28,3 +29,11 @@ def get_health_of_parts(platform: PlatformOf, actor: ActorOf) -> Health:
 def get_storage(platform: PlatformOf, actor: ActorOf, limit: Limit = PAGE) -> StoragePublic:
     """Who fills the storage, the largest first; administrators may."""
     return platform.database.read(lambda session: cluster.get_storage(session, platform, actor, limit=limit))
+
+
+@router.post("/storage/clean", status_code=202, operation_id="clean_storage")
+def clean_storage(platform: PlatformOf, actor: ActorOf, form: StorageClean) -> JobPublic:
+    """Clean the storage up now instead of within the hour, as a job; administrators may."""
+    return platform.database.write(
+        lambda session: public_jobs(session, [cluster.clean_storage(session, actor, form)])[0]
+    )

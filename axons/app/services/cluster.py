@@ -2,11 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import ray
 import requests
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 from ray.util.state import list_tasks
@@ -17,8 +18,10 @@ from axons.app.asking import PATIENCE_S, Question
 from axons.app.local_ray import token_command
 from axons.app.platform import Platform
 from axons.app.policy import Actor, require
+from axons.app.services import audit
+from axons.app.services.jobs import add_job
 from axons.app.services.uploads import free_bytes
-from axons.app.tables import Image, Project, User
+from axons.app.tables import Image, Job, Project, User
 from axons.errors import AxonsError, ServerUnavailable
 
 _HEAD = "node:__internal_head__"
@@ -79,11 +82,40 @@ class PersonStorage(BaseModel):
     num_bytes: int
 
 
+class CleanupPublic(BaseModel):
+    """What the last cleanup has found.
+
+    Args:
+        reason: in one sentence, with all its figures.
+        num_bytes: of everything in storage, by area.
+        missing: rows whose objects are not in storage, the first of `num_missing`; only a person can mend that.
+        held_back: objects without a row that were not deleted, because they are most of the storage.
+    """
+
+    job_id: str
+    finished_at: datetime
+    reason: str
+    num_bytes: dict[str, int] = {}
+    num_missing: int = 0
+    missing: list[str] = []
+    held_back: int = 0
+    problem: str = ""
+
+
+class StorageClean(BaseModel):
+    """A cleanup now; with `deletes_all_orphans` also where the objects without a row are most of the storage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    deletes_all_orphans: bool = False
+
+
 class StoragePublic(BaseModel):
     """Who has how much, the largest first.
 
     Args:
         num_bytes: of everybody's images.
+        cleanup: the last one; None before the first.
         free_bytes: on the disk of the server's data folder.
         limit_bytes: of each person, unless another one was set.
         can_back_up: whether `backups/now` works; PostgreSQL has tools of its own.
@@ -93,6 +125,7 @@ class StoragePublic(BaseModel):
     free_bytes: int
     limit_bytes: int
     can_back_up: bool
+    cleanup: CleanupPublic | None
     people: list[PersonStorage]
 
 
@@ -156,8 +189,36 @@ def get_storage(session: Session, platform: Platform, actor: Actor, *, limit: in
         free_bytes=free_bytes(platform.settings),
         limit_bytes=platform.settings.max_user_bytes,
         can_back_up=platform.database.is_sqlite,
+        cleanup=_last_cleanup(session),
         people=people,
     )
+
+
+def clean_storage(session: Session, actor: Actor, form: StorageClean) -> Job:
+    """Put a cleanup into the queue, which otherwise happens every hour; one that waits is given instead.
+
+    Raises:
+        NotAllowed: the actor is no administrator.
+    """
+    require(actor, "storage.clean")
+    request = form.model_dump()
+    waiting = select(Job).where(col(Job.kind) == "cleanup", col(Job.state) == "queued")
+    if found := next(
+        (job for job in session.exec(waiting).all() if {**StorageClean().model_dump(), **job.request} == request), None
+    ):
+        return found
+    job = add_job(session, actor, "cleanup", None, request=request)
+    audit.record(session, actor, "storage.clean", "installation", "all", **request)
+    return job
+
+
+def _last_cleanup(session: Session) -> CleanupPublic | None:
+    done = (col(Job.kind) == "cleanup", col(Job.state) == "done")
+    job = session.exec(select(Job).where(*done).order_by(col(Job.finished_at).desc()).limit(1)).first()
+    if job is None:
+        return None
+    found = {name: job.result[name] for name in CleanupPublic.model_fields if name in job.result}
+    return CleanupPublic(job_id=job.id, finished_at=job.finished_at, reason=job.reason, **found)
 
 
 def check_connected() -> None:

@@ -107,7 +107,24 @@ function drawStorage(place, storage) {
   place.append(
     make("p", {}, t("Images take {used}; the server's disk has {free} left.", { used: gibibytes(storage.num_bytes), free: gibibytes(storage.free_bytes) })),
     make("p", { className: "quiet" }, t("Each person may have {limit}, unless another limit was set.", { limit: gibibytes(storage.limit_bytes) })),
+    ...cleanedUp(storage.cleanup),
     rows.length ? table(t("Images in the projects of each person, the largest first"), [t("Person"), t("Projects"), t("Size"), t("Of what is allowed")], rows) : make("p", {}, t("Nobody has a project yet.")));
+}
+
+/** What the last cleanup has found; what nobody but an administrator can mend stands out. */
+function cleanedUp(cleanup) {
+  if (!cleanup) return [make("p", { className: "quiet" }, t("The storage has not been cleaned up yet; that happens every hour."))];
+  const { projects = 0, models = 0, "training-sets": sets = 0 } = cleanup.num_bytes;
+  const worries = [];
+  if (cleanup.num_missing) worries.push(t("{n} rows point to objects that are not in the storage; bring them back from a backup:", { n: number(cleanup.num_missing) }));
+  if (cleanup.held_back) worries.push(t("{n} objects, most of the storage, belong to no row and were not deleted: is this the right database?", { n: number(cleanup.held_back) }));
+  if (cleanup.problem) worries.push(cleanup.problem);
+  return [
+    make("p", {}, t("In the storage: images and predictions {projects}, training sets {sets}, runs and models {models}.",
+      { projects: gibibytes(projects), sets: gibibytes(sets), models: gibibytes(models) })),
+    make("p", { className: "quiet" }, t("Last cleaned up {time}: {reason}.", { time: time(cleanup.finished_at), reason: cleanup.reason })),
+    ...worries.map((worry) => make("p", { className: "bad" }, worry)),
+    ...(cleanup.missing.length ? [make("ul", {}, ...cleanup.missing.map((missing) => make("li", {}, missing)))] : [])];
 }
 
 // -- Ray's own pages -----------------------------------------------------------------------------------------------------
