@@ -94,6 +94,24 @@ def test_what_our_pages_need_is_there_for_who_is_signed_in(platform, ana, path):
     assert open_browser(platform).get(path).status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/", *SCREENS])
+def test_a_page_names_the_modules_it_will_need(platform, ana, path):
+    links = signed_in(platform, ana).get(path).headers["link"]
+    found = bundle("screens")
+    named = re.findall(rf"</static/{found.version}/screens/([\w.-]+)>; rel=(preload; as=style|modulepreload)", links)
+    assert {name for name, _ in named} <= set(found.files)
+    assert {f"{path[1:] or 'home'}.js", "shell.js", "base.js", "words.js", "screens.css"} <= {name for name, _ in named}
+    assert len(named) == links.count(",") + 1
+
+
+def test_browsers_keep_the_files_of_gradio_and_nothing_else(platform, ana):
+    client = signed_in(platform, ana)
+    assert "immutable" in client.get(SCRIPT).headers["cache-control"]
+    assert "immutable" in client.get("/theme.css").headers["cache-control"]
+    for path in ["/", "/config", "/gradio_api/info", "/assets/none-12345678.js"]:
+        assert client.get(path).headers["cache-control"] == "private, no-store"
+
+
 def test_no_page_names_another_server(platform, ana):
     page = signed_in(platform, ana).get("/annotate").text
     fetched = re.findall(r'(?:src|href)="(https?://[^"]+)"', page)

@@ -6,11 +6,12 @@ import warnings
 
 import gradio as gr
 from fastapi import FastAPI, Request
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from axons.app.rest.problems import problem
-from axons.app.screens.pages import SCREENS, head
+from axons.app.screens.pages import SCREENS, files_of, head
 
 # One waiting event of each kind at a time would let one person hold up a class; a full queue refuses, it does not grow.
 _EVENTS_AT_ONCE = 32
@@ -20,6 +21,8 @@ _MAX_QUEUE = 1000
 _NEEDED = re.compile(
     rf"/|{'|'.join(SCREENS)}|/(assets|static)/[^?]+|/theme\.css|/config|/gradio_api/(info|startup-events|app_id)"
 )
+# Their names or queries change with what is in them.
+_KEPT = re.compile(r"/assets/[^?]+-[\w-]{8}\.(js|css)|/theme\.css|/static/fonts/[^?]+")
 
 
 def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
@@ -63,7 +66,23 @@ class OnlyWhatPagesNeed:
         if scope["type"] == "http" and not (scope["method"] in ("GET", "HEAD") and _NEEDED.fullmatch(scope["path"])):
             await problem(404, "page-not-found", "there is no such page")(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _with_headers(scope, send))
+
+
+def _with_headers(scope: Scope, send: Send) -> Send:
+    """Browsers keep Gradio's files, and ask for our files of a page at once: Gradio names them when it has started."""
+    path = scope.get("path", "")
+
+    async def send_on(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            headers = MutableHeaders(scope=message)
+            if _KEPT.fullmatch(path):
+                headers["Cache-Control"] = "private, max-age=31536000, immutable"
+            elif path == "/" or path in SCREENS:
+                headers["Link"] = files_of(path)
+        await send(message)
+
+    return send_on
 
 
 async def _who_asks(request: Request) -> str | None:
