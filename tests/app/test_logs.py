@@ -4,9 +4,18 @@ import io
 import json
 import logging
 
+import anyio
 import pytest
+from starlette.responses import Response
 
+from axons.app.gate import Gate
+from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.logs import set_up_logs
+from axons.app.services import sign_in
+from axons.app.tables import User
+from tests.app.browser import ADDRESS
+from tests.app.serving import client_of
+from tests.app.trainings import ThreadCluster
 
 PAYLOADS = [
     "name\nERROR axons.gate: forged",
@@ -59,3 +68,33 @@ def test_a_trace_stays_in_its_line(lines):
         logging.getLogger("axons.test").exception("failed")
     line, _end = lines()
     assert "ValueError: a\nb" in json.loads(line)["trace"]
+
+
+async def log_in_a_thread(scope, receive, send):
+    """An application as most of our routes are."""
+    await anyio.to_thread.run_sync(logging.getLogger("axons.test").warning, "opened")
+    await Response()(scope, receive, send)
+
+
+def test_a_line_says_which_request_it_is_of_and_who_asked(lines, platform, ana):
+    opened = platform.database.write(
+        lambda session: sign_in.open_session(session, session.get_one(User, ana.user_id), platform.settings)
+    )
+    client = client_of(Gate(log_in_a_thread, platform))
+    headers = {"host": ADDRESS.removeprefix("http://"), "cookie": f"axons={opened.cookie}"}
+    client.get("/", headers=headers | {"x-request-id": 'a-1\n{"level": "ERROR"}' + "x" * 100})
+    client.get("/healthz", headers={"host": "localhost", "x-request-id": "a-2"})
+    first, second, _end = lines()
+    known = {"request_id": ('a-1\n{"level": "ERROR"}' + "x" * 100)[:64], "user_id": ana.user_id}
+    assert {name: json.loads(first)[name] for name in known} == known
+    assert (json.loads(second)["request_id"], "user_id" in json.loads(second)) == ("a-2", False)
+
+
+def test_a_line_says_which_job_it_is_about(lines, platform):
+    def step():
+        logging.getLogger("axons.test").warning("it begins")
+
+    Dispatcher(platform, ThreadCluster())._guard("job-1", step)
+    logging.getLogger("axons.test").warning("and it is over")
+    first, second, _end = lines()
+    assert (json.loads(first)["job_id"], "job_id" in json.loads(second)) == ("job-1", False)

@@ -29,6 +29,7 @@ TABLE: dict[str, str] = {
     "GET /v1/auth/oidc/callback": "hhhhhhh",
     "POST /v1/auth/logout": SIGNED_IN,
     "GET /v1/auth/me": SIGNED_IN,
+    "GET /v1/auth/administrator": ADMINISTRATORS,
     "POST /v1/auth/password": SIGNED_IN,
     "GET /v1/auth/tokens": SIGNED_IN,
     "POST /v1/auth/tokens": SIGNED_IN,

@@ -14,7 +14,7 @@ from sqlmodel import Session
 from axons.app import oidc, passwords
 from axons.app.gate import cookie_name, cookie_of, set_cookie
 from axons.app.platform import Platform
-from axons.app.policy import Actor
+from axons.app.policy import Actor, require
 from axons.app.rest.context import ActorOf, Id, PlatformOf
 from axons.app.rest.problems import documented
 from axons.app.services import sign_in
@@ -167,6 +167,13 @@ def get_me(platform: PlatformOf, actor: ActorOf) -> Me:
         )
 
     return platform.database.read(answer)
+
+
+@router.get("/administrator", status_code=204, operation_id="check_administrator")
+def check_administrator(actor: ActorOf) -> Response:
+    """Answers administrators with 204, and others with 403: a proxy asks before it shows pages of Ray or Grafana."""
+    require(actor, "cluster.read")
+    return Response(status_code=204)
 
 
 @router.post("/password", status_code=204, operation_id="change_password", responses=documented(429))
