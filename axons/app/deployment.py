@@ -16,9 +16,12 @@ APPLICATION = "axons"
 # With the default of 5, five open tabs that wait for events would block everybody.
 _MAX_ONGOING = 1000
 _NUM_CPUS = 0.1
+_LOOK_EVERY_S = 2  # whether the replica lives; with Ray Serve's own 10 s the page would be away for as long
 
 
-@serve.deployment(name=APPLICATION, num_replicas=1, max_ongoing_requests=_MAX_ONGOING)
+@serve.deployment(
+    name=APPLICATION, num_replicas=1, max_ongoing_requests=_MAX_ONGOING, health_check_period_s=_LOOK_EVERY_S
+)
 @serve.ingress()
 class Application:
     """The platform in one process. Its parts are imported here, so that whoever deploys it needs none of them.

@@ -26,6 +26,7 @@ _LOG = logging.getLogger("axons.segmenter")
 
 APPLICATION = "segmenter"
 RETRY_AFTER_S = 5
+LOOK_EVERY_S = 2  # whether a replica lives; with Ray Serve's own 10 s nobody is answered for as long
 
 _MODELS = 4  # kept warm in a replica
 
@@ -50,7 +51,7 @@ class SegmenterSettings(Row):
     warm: list[str] = Field([], max_length=_MODELS)
 
 
-@serve.deployment
+@serve.deployment(health_check_period_s=LOOK_EVERY_S)
 class Segmenter:
     """Predicts images with any model, which the multiplexed model id names by its address."""
 
