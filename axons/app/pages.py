@@ -17,6 +17,7 @@ router = APIRouter(include_in_schema=False)
 front = APIRouter(include_in_schema=False)
 
 _STATIC = files("axons.app") / "static"
+_PARTS = ("annotator", "screens")
 _MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
@@ -93,21 +94,33 @@ class Bundle:
 
 @cache
 def bundle(part: str) -> Bundle:
-    """What a folder of `static` holds."""
-    contents = {file.name: file.read_bytes() for file in (_STATIC / part).iterdir() if file.is_file()}
-    version = hashlib.sha256(b"".join(contents[name] for name in sorted(contents))).hexdigest()[:16]
-    files = {name: (gzip.compress(content), _media_type(name)) for name, content in contents.items()}
-    return Bundle(version=version, files=files)
+    """What a folder of `static` holds. The version is that of all folders, as their modules use each other's."""
+    files = {name: (gzip.compress(content), _media_type(name)) for name, content in _contents(part).items()}
+    return Bundle(version=_version(), files=files)
+
+
+@cache
+def _version() -> str:
+    parts = [_contents(part) for part in _PARTS]
+    everything = b"".join(contents[name] for contents in parts for name in sorted(contents))
+    return hashlib.sha256(everything).hexdigest()[:16]
+
+
+def _contents(part: str) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (_STATIC / part).iterdir() if file.is_file()}
 
 
 @cache
 def _annotator() -> str:
     found = bundle("annotator")
     # All modules at once: found one by one in each other they take as many round trips as they are deep.
-    modules = "\n".join(
-        f'<link rel="modulepreload" href="/static/{found.version}/annotator/{name}">'
+    own = [
+        f"annotator/{name}"
         for name in sorted(found.files)
         if name.endswith(".js") and not name.startswith("superpixel")  # a worker's, when they are asked for
+    ]
+    modules = "\n".join(
+        f'<link rel="modulepreload" href="/static/{found.version}/{name}">' for name in [*own, "screens/words.js"]
     )
     page = (_STATIC / "annotator" / "index.html").read_text()
     return page.replace("<!-- modules -->", modules).replace("{{version}}", found.version)

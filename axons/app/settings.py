@@ -36,6 +36,9 @@ class Settings(BaseSettings):
 
     max_active_trainings: int = Field(1, ge=1, description="Trainings of one student that wait or run at a time.")
     max_training_minutes: float = Field(120, gt=0, description="Longest training of a student.")
+    max_gpu_minutes: float | None = Field(
+        None, ge=0, description="Minutes of trainings on GPUs that one student may use in all; by default no limit."
+    )
     max_prediction_pixels: int = Field(16_000_000, ge=1, description="Larger images are predicted as a job.")
     max_project_bytes: int = Field(20 << 30, ge=1 << 20, description="Storage of one project.")
     max_user_bytes: int = Field(50 << 30, ge=1 << 20, description="Storage of all projects of one person.")

@@ -113,7 +113,7 @@ def list_users(as_json: Annotated[bool, JSON] = False) -> None:
     """All accounts by name."""
     with server.connected() as client:
         rows = list(client.pages("users"))
-    heads = ("id", "name", "display_name", "role", "is_active")
+    heads = ("id", "name", "display_name", "role", "is_active", "gpu_minutes")
     output.show(rows, output.table([[row.get(head) for head in heads] for row in rows], heads), as_json=as_json)
 
 
@@ -121,7 +121,7 @@ def list_users(as_json: Annotated[bool, JSON] = False) -> None:
 def reset_user(name: Annotated[str, typer.Argument()], as_json: Annotated[bool, JSON] = False) -> None:
     """Give an account a new first password; its sessions and tokens end."""
     with server.connected() as client:
-        user = client.act(f"users/{_find_user(client, name)}/reset")
+        user = client.act(f"users/{find_user(client, name)}/reset")
     output.show(user, [f"{user['name']}; first password: {user['password']}"], as_json=as_json)
 
 
@@ -137,13 +137,36 @@ def enable_user(name: Annotated[str, typer.Argument()], as_json: Annotated[bool,
     _set_active(name, True, as_json)
 
 
+@users.command("limits")
+def set_limits(
+    name: Annotated[str, typer.Argument()],
+    trainings: Annotated[int | None, typer.Option(min=0, help="Trainings at a time.")] = None,
+    gpu_minutes: Annotated[float | None, typer.Option(min=0, help="Minutes on GPUs in all.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="First forget what was set for this person.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Show what one person may use instead of what the class may, and change what is given.
+
+    Example:
+
+      axons user limits ana --gpu-minutes 60
+    """
+    wanted: dict[str, float | None] = {"max_active_trainings": trainings, "max_gpu_minutes": gpu_minutes}
+    changes = {limit: value for limit, value in wanted.items() if clear or value is not None}
+    with server.connected() as client:
+        address = f"users/{find_user(client, name)}"
+        user = client.change(address, {"limits": changes}) if changes else client.get(address)
+    output.show(user["limits"], output.fields(user["limits"], list(wanted)), as_json=as_json)
+
+
 def _set_active(name: str, is_active: bool, as_json: bool) -> None:
     with server.connected() as client:
-        user = client.change(f"users/{_find_user(client, name)}", {"is_active": is_active})
+        user = client.change(f"users/{find_user(client, name)}", {"is_active": is_active})
     output.show(user, [f"{user['name']} is {'enabled' if is_active else 'disabled'}"], as_json=as_json)
 
 
-def _find_user(client: "Client", name: str) -> str:
+def find_user(client: "Client", name: str) -> str:
+    """The id of an account that one looks after, by its sign-in name or id."""
     rows = [row for row in _looked_after(client) if name in (row["id"], row["name"])]
     return str(server.only("account", name, rows)["id"])
 

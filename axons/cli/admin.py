@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from axons.cli import output, server
+from axons.cli.account import find_user
 from axons.cli.output import JSON
 
 admin = typer.Typer(no_args_is_help=True, help="Machines, storage, what was done; for administrators.")
@@ -59,13 +60,15 @@ def clean_storage(
 
 @admin.command("audit")
 def list_audit(
+    person: Annotated[str | None, typer.Option(help="Only what this account did: its sign-in name or id.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this action, as user.role.")] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=500, help="So many of the newest.")] = 50,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """What was done by whom, the newest first."""
     with server.connected() as client:
-        rows = client.get("audit", action=action, limit=count)["items"]
+        actor_id = find_user(client, person) if person else None
+        rows = client.get("audit", actor_id=actor_id, action=action, limit=count)["items"]
     heads = ("at", "actor_name", "action", "object_kind", "object_id", "detail")
     output.show(rows, output.table([[row[head] for head in heads] for row in rows], heads), as_json=as_json)
 

@@ -86,6 +86,7 @@ def set_limits(
     name: ClassName,
     trainings: Annotated[int | None, typer.Option(min=0, help="Trainings of a student at a time.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Longest training.")] = None,
+    gpu_minutes: Annotated[float | None, typer.Option(min=0, help="Minutes on GPUs of a student, in all.")] = None,
     megapixels: Annotated[float | None, typer.Option(help="Larger images are predicted as a job.")] = None,
     project_gib: Annotated[float | None, typer.Option(help="Storage of one project.")] = None,
     person_gib: Annotated[float | None, typer.Option(help="Storage of all projects of one student.")] = None,
@@ -100,6 +101,7 @@ def set_limits(
     wanted = {
         "max_active_trainings": trainings,
         "max_training_minutes": minutes,
+        "max_gpu_minutes": gpu_minutes,
         "max_prediction_pixels": _scaled(megapixels, 1e6),
         "max_project_bytes": _scaled(project_gib, 2**30),
         "max_user_bytes": _scaled(person_gib, 2**30),

@@ -119,6 +119,7 @@ TABLE: dict[str, str] = {
     "GET /v1/images/{image_id}/labels": MEMBERS,
     "GET /v1/projects/{project_id}/checks": MEMBERS,
     "GET /v1/images/{image_id}/original": "ahhhhhh",  # it was not kept
+    "GET /v1/projects/{project_id}/training-limits": MEMBERS,
     "GET /v1/projects/{project_id}/tilings": MEMBERS,
     "POST /v1/projects/{project_id}/tilings": MEMBERS,
     "GET /v1/projects/{project_id}/tiles": MEMBERS,

@@ -1,5 +1,6 @@
 """The annotator's page: its keys and its view, alone and in the frame; names are text; when a tile is done."""
 
+import json
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ from playwright.sync_api import expect
 from axons.data.layers import training_mask
 from tests.browser.annotating import Annotator
 from tests.browser.conftest import both_addresses
+from tests.browser.site import STATIC
 
 OPENED = pytest.mark.parametrize("open_tile", [Annotator.open, Annotator.open_in_frame], ids=["page", "frame"])
 # Keys of section 1.2 of the annotator's design, as the sheet writes them.
@@ -18,6 +20,15 @@ PROMISED = {
     *("Alt", "Space", "Wheel", "Home", "Enter", "Esc", "Backspace", "Delete", "Shift+click", "Shift+drag", "Shift+Y"),
     *("Ctrl+Z", "Ctrl+Shift+Z", "Ctrl+Y", "Ctrl+S", "Ctrl+D", "Ctrl+Enter"),
 }
+FRENCH = json.loads((STATIC / "screens/french.json").read_text())
+ENGLISH = set(FRENCH) - set(FRENCH.values())
+SAID = """() => {
+  const said = [...document.querySelectorAll("[title], [aria-label], [alt], [placeholder]")].flatMap(
+    (element) => ["title", "aria-label", "alt", "placeholder"].map((name) => element.getAttribute(name)));
+  const texts = document.createTreeWalker(document, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) if (!texts.currentNode.parentElement.closest("kbd")) said.push(texts.currentNode.data);
+  return said.map((text) => text?.trim()).filter(Boolean);
+}"""
 HOSTILE = [
     "${7*6}",
     "{{7*6}}",
@@ -210,3 +221,20 @@ def test_a_tile_is_done_once_one_has_said_what_the_rest_is_and_then_only_read(si
 def audited(site):
     admin = site.user("admin", "administrator")
     return [row["action"] for row in site.rest(admin).get("audit").json()["items"]]
+
+
+def test_who_speaks_french_sees_no_english(new_page, ana, tile):
+    annotator = Annotator.open_in_frame(new_page(ana, locale="fr-FR"), tile)
+    said = annotator.frame.evaluate(SAID)
+    annotator.drag((20, 20), (60, 60))
+    annotator.saved()
+    expect(annotator.frame.locator("#save")).to_contain_text("Enregistré à ")
+    for name in ("Touches", "Historique"):
+        annotator.frame.get_by_role("button", name=name).click()
+        sheet = annotator.frame.get_by_role("dialog", name=name)
+        expect(sheet.locator("tbody")).to_contain_text({"Touches": "Gomme", "Historique": "à la main"}[name])
+        said += annotator.frame.evaluate(SAID)
+        annotator.keys("Escape")
+    names_of_classes = {"background"}
+    assert ENGLISH.intersection(said) - names_of_classes == set()
+    assert {"Pinceau", "Suggérer", "sur 1"} <= set(said)

@@ -6,6 +6,7 @@ from playwright.sync_api import Page, expect
 from axons.app.policy import Actor
 from axons.app.tables import Membership, Model, Project
 from tests.app.classroom import FAILED, add_run
+from tests.app.trainings import add_project, add_training_set
 from tests.serve.models import make_card
 
 
@@ -132,3 +133,21 @@ def model_of(project: Project) -> Model:
     card = make_card().model_dump(mode="json")
     made = {"created_by": project.owner_id, "sha256": "0" * 64, "key": "models/x", "card": card}
     return Model(project_id=project.id, name="scorer", version=1, **made)
+
+
+def test_whose_gpu_minutes_are_used_up_sees_it_and_is_told_in_french(site, teacher, ana, classroom, new_page, tmp_path):
+    project = add_project(site.platform, ana, classroom_id=classroom["id"])
+    training_set = add_training_set(site.platform, project, tmp_path)
+    earlier = add_project(site.platform, ana, classroom_id=classroom["id"])
+    add_run(site.platform, classroom, ana, earlier.id, "done", device="Tesla T4", seconds=3600.0)
+    page = opened(new_page(teacher), "/class")
+    row = row_of(page, "1 student", "ana")
+    row.get_by_text("Limits of ana").first.click()
+    row.get_by_label("GPU minutes in all").fill("60")
+    row.get_by_role("button", name="Save the limits of ana").click()
+    expect(row_of(page, "How far each one has come", "ana")).to_contain_text("⚠ 60 of 60 min")
+    theirs = new_page(ana, locale="fr-FR", allowed=["409"])
+    opened(theirs, f"/train?project={project.id}&set={training_set.id}")
+    expect(theirs.get_by_text("60 sur 60 min. Elles sont épuisées")).to_be_visible()
+    theirs.get_by_role("button", name="Lancer l’entraînement").click()
+    expect(theirs.get_by_role("alert")).to_contain_text("vous avez utilisé 60 de vos 60 minutes de GPU")

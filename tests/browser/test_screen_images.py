@@ -73,7 +73,7 @@ def test_what_an_import_refused_is_named_with_the_reason_after_a_reload(site, an
     page = opened()
     page.goto(f"/images?project={project.id}&import={job.id}")
     expect(page.get_by_role("row", name=name)).to_contain_text("it is text, not an image")
-    expect(page.get_by_text("1 images were imported.")).to_be_visible()
+    expect(page.get_by_text("1 image was imported.")).to_be_visible()
 
 
 def test_a_copy_is_excluded_with_one_press_and_taken_back_with_another(site, ana, opened, project):

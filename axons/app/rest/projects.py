@@ -11,6 +11,7 @@ from axons.app.services.access import get_project
 from axons.app.services.class_schemas import SchemaImport
 from axons.app.services.jobs import JobPublic, public_jobs
 from axons.app.services.label_classes import ClassCreate, ClassUpdate
+from axons.app.services.limits import TrainingLimits, training_limits
 from axons.app.services.projects import ClassPublic, ProjectCreate, ProjectDetail, ProjectPublic, ProjectUpdate
 from axons.app.services.samples import SamplePublic
 from axons.app.services.travel import ProjectImport
@@ -71,6 +72,12 @@ def show_sample(platform: PlatformOf, actor: ActorOf) -> SamplePublic:
 def open_sample(platform: PlatformOf, actor: ActorOf) -> ProjectDetail:
     """Your own sample project with images and labels; it is made if you have none."""
     return platform.database.write(lambda session: projects.detail(session, actor, samples.open_sample(session, actor)))
+
+
+@router.get("/{project_id}/training-limits", operation_id="get_training_limits")
+def show_training_limits(platform: PlatformOf, actor: ActorOf, project_id: Id) -> TrainingLimits:
+    """What you may train in a project, and how much of it you have used."""
+    return platform.database.read(lambda session: training_limits(session, actor, project_id, platform.settings))
 
 
 @router.get("/{project_id}", operation_id="get_project")

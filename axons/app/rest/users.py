@@ -11,7 +11,7 @@ from axons.app import passwords
 from axons.app.policy import require
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.services import sign_in, users
-from axons.app.services.users import UserCreate, UserPublic, UserUpdate
+from axons.app.services.users import UserCreate, UserListed, UserPublic, UserUpdate
 from axons.app.tables import User
 from axons.app.tables.people import Role
 from axons.app.texts import ShortLine
@@ -56,12 +56,12 @@ def list_users(
     role: Role | None = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
-) -> Page[UserPublic]:
+) -> Page[UserListed]:
     """Accounts by name; administrators may."""
 
-    def answer(session: Session) -> Page[UserPublic]:
+    def answer(session: Session) -> Page[UserListed]:
         rows, following = users.list_users(session, actor, search=search, role=role, cursor=cursor, limit=limit)
-        return Page(items=[users.public(user) for user in rows], next=following)
+        return Page(items=users.listed(session, rows), next=following)
 
     return platform.database.read(answer)
 
@@ -74,7 +74,7 @@ def get_user(platform: PlatformOf, actor: ActorOf, user_id: Id) -> UserPublic:
 
 @router.patch("/{user_id}", operation_id="update_user")
 def update_user(platform: PlatformOf, actor: ActorOf, user_id: Id, form: UserUpdate) -> UserPublic:
-    """Change how you are shown; educators disable the students of their classes, administrators do the rest."""
+    """Change how you are shown; educators disable and limit their students, administrators do the rest."""
     return platform.database.write(lambda session: users.public(users.update_user(session, actor, user_id, form)))
 
 

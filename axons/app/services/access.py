@@ -1,11 +1,15 @@
 """Which projects an actor sees and what may be done there; every service that takes an id goes through here."""
 
+from typing import TypeVar
+
 from sqlalchemy import BindParameter, ColumnElement, and_, exists, or_, select, true
 from sqlmodel import Session, col
 
 from axons.app.policy import SWITCHES, Actor, ProjectAction, Switch, project_role_may
 from axons.app.tables import Classroom, Membership, Project, ProjectMember
 from axons.errors import NotAllowed, NotFound
+
+Limit = TypeVar("Limit", float, float | None)
 
 
 def get_project(session: Session, actor: Actor, project_id: str, action: ProjectAction = "view") -> Project:
@@ -69,7 +73,7 @@ def is_switched_on(session: Session, actor: Actor, classroom_id: str | None, swi
     return classroom is None or classroom.switches.get(switch, SWITCHES[switch])
 
 
-def limit_of(session: Session, project: Project, name: str, default: float) -> float:
+def limit_of(session: Session, project: Project, name: str, default: Limit) -> Limit:
     """A limit as the educators of the project's classroom have set it, else the installation's."""
     classroom = session.get(Classroom, project.classroom_id) if project.classroom_id else None
     value = classroom.limits.get(name) if classroom else None

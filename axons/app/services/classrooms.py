@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from axons.app.policy import SWITCHES, Actor, Switch, require
 from axons.app.services import audit
 from axons.app.services.access import teaches
+from axons.app.services.limits import PersonLimits
 from axons.app.services.paging import page_of
 from axons.app.services.users import UserCreate, add_user, find_user
 from axons.app.settings import Settings
@@ -38,6 +39,7 @@ class ClassroomLimits(BaseModel):
 
     max_active_trainings: int | None = Field(None, ge=0, le=100)
     max_training_minutes: float | None = Field(None, gt=0, le=10_000)
+    max_gpu_minutes: float | None = Field(None, ge=0, le=1_000_000)
     max_prediction_pixels: int | None = Field(None, ge=1, le=1 << 40)
     max_project_bytes: int | None = Field(None, ge=0, le=1 << 50)
     max_user_bytes: int | None = Field(None, ge=0, le=1 << 50)
@@ -107,6 +109,7 @@ class MemberPublic(BaseModel):
     display_name: str
     role: ClassroomRole
     is_active: bool
+    limits: PersonLimits
     since: datetime
 
 
@@ -351,6 +354,7 @@ def _member(user: User, membership: Membership) -> MemberPublic:
         display_name=user.display_name,
         role=membership.role,
         is_active=user.is_active,
+        limits=PersonLimits(**user.limits),
         since=membership.created_at,
     )
 

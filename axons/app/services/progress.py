@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from axons.app.policy import Actor
 from axons.app.services.classrooms import get_classroom
 from axons.app.services.jobs import public_jobs
+from axons.app.services.limits import PersonLimits, gpu_minutes_of
 from axons.app.tables import (
     FINAL_STATES,
     Assignment,
@@ -67,6 +68,8 @@ class StudentProgress(BaseModel):
         num_trainings_by_state: done, failed, cancelled, and open for those that wait or run.
         num_active_trainings: of the student, that count against the limit of the class.
         gpu_minutes: of the student's trainings on GPUs, those in the trash too; `training_minutes`: on any device.
+        all_gpu_minutes: of the student's trainings elsewhere too, which are what `max_gpu_minutes` limits.
+        limits: of the student alone, instead of those of the class.
         last_change_at: None where there is no project yet.
         stuck_because: None unless the student is stuck; `reason` is it in a sentence, of a training that of the job.
     """
@@ -86,7 +89,9 @@ class StudentProgress(BaseModel):
     num_hand_ins: int
     job: OpenJob | None
     gpu_minutes: float
+    all_gpu_minutes: float
     training_minutes: float
+    limits: PersonLimits
     last_change_at: datetime | None
     is_stuck: bool
     stuck_because: StuckBecause | None
@@ -121,6 +126,7 @@ class _Own:
     num_hand_ins: int = 0
     handed_in_at: datetime | None = None
     gpu_minutes: float = 0.0
+    all_gpu_minutes: float = 0.0
     training_minutes: float = 0.0
     num_active_trainings: int = 0
     job: OpenJob | None = None
@@ -149,6 +155,8 @@ def class_progress(
     _read_runs(session, classroom_id, works, own)
     _read_hand_ins(session, classroom_id, own)
     _read_jobs(session, classroom_id, own)
+    for user_id, minutes in gpu_minutes_of(session, [user.id for user, _ in students]).items():
+        own[user_id].all_gpu_minutes = minutes
     since = now() - timedelta(minutes=stuck_minutes)
     rows = [
         _row(
@@ -312,6 +320,8 @@ def _row(
         num_hand_ins=own.num_hand_ins,
         job=own.job,
         gpu_minutes=own.gpu_minutes,
+        all_gpu_minutes=own.all_gpu_minutes,
+        limits=PersonLimits(**user.limits),
         training_minutes=own.training_minutes,
         last_change_at=changed_at,
         is_stuck=because is not None,

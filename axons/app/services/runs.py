@@ -14,8 +14,9 @@ from axons.app.jobs import train as trainings
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.services import audit
-from axons.app.services.access import get_project, is_switched_on, limit_of, teaches, visible_projects, visible_to
+from axons.app.services.access import get_project, is_switched_on, limit_of, visible_projects, visible_to
 from axons.app.services.jobs import JobPublic, add_job, cancel_job, job_to_end
+from axons.app.services.limits import check_trainings, is_limited
 from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
 from axons.app.services.training_sets import ready_training_set
@@ -28,7 +29,7 @@ from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet,
 from axons.app.texts import Identifier, Name
 from axons.data.training_set import TrainingSet as Manifest
 from axons.data.training_set import load_training_set
-from axons.errors import ConfigurationRefused, Conflict, InvalidRequest, LimitReached, NotAllowed, NotFound
+from axons.errors import ConfigurationRefused, Conflict, InvalidRequest, NotAllowed, NotFound
 from axons.train.config import ResolvedConfig, TrainConfig, check, resolve
 
 SURE_NETWORKS = (("unet", "resnet18"), ("unet", "resnet34"))
@@ -106,7 +107,7 @@ def start_run(platform: Platform, actor: Actor, form: RunCreate) -> Run:
 
     Raises:
         ConfigurationRefused, InvalidRequest: name the field.
-        LimitReached: too many trainings of this person wait or run, or it would take too long.
+        LimitReached: the person has used what may be used, see `limits.check_trainings`.
         NotAllowed: the educators of the classroom do not let their students train at the moment.
         Conflict: the training set is not frozen yet.
     """
@@ -160,7 +161,8 @@ def create_run(session: Session, actor: Actor, form: RunCreate, settings: Settin
     if is_limited(session, actor, project):
         limit_minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
         _check_minutes(form.config, limit_minutes)
-        _count_trainings(session, actor, project, settings)
+        take_turns(session, session.get_one(User, actor.user_id))
+        check_trainings(session, actor, project, form.config.device, settings)
     take_turns(session, project)  # two runs must not get one number
     newest = session.exec(select(func.max(Run.number)).where(col(Run.project_id) == project.id)).one() or 0
     run_id = new_id()
@@ -283,7 +285,7 @@ def resume_run(session: Session, actor: Actor, run_id: str, settings: Settings) 
 
     Raises:
         Conflict: it is done, or not over yet.
-        LimitReached: too many trainings of this person wait or run.
+        LimitReached: see `start_run`.
     """
     run, job = get_run(session, actor, run_id)
     project = get_project(session, actor, run.project_id, "edit")
@@ -292,7 +294,8 @@ def resume_run(session: Session, actor: Actor, run_id: str, settings: Settings) 
     if job.state not in ("failed", "cancelled") and not was_stopped:
         raise Conflict(f"run {run.number} is {job.state}; only one that failed or was ended early can be resumed")
     if is_limited(session, actor, project):
-        _count_trainings(session, actor, project, settings)
+        take_turns(session, session.get_one(User, actor.user_id))
+        check_trainings(session, actor, project, run.config["device"], settings)
         minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
         job.request = {**job.request, "limit_minutes": minutes}
     job.state = "queued"
@@ -319,11 +322,6 @@ def delete_run(session: Session, actor: Actor, platform: Platform, run_id: str) 
     throw_away(session, actor, "run", run, days=platform.settings.trash_days)
 
 
-def is_limited(session: Session, actor: Actor, project: Project) -> bool:
-    """Whether the limits of students hold for the actor."""
-    return actor.role == "student" and not teaches(session, actor, project.classroom_id)
-
-
 def _trainable(session: Session, actor: Actor, training_set_id: str) -> TrainingSet:
     row = ready_training_set(session, actor, training_set_id)
     project = get_project(session, actor, row.project_id, "edit")
@@ -345,21 +343,6 @@ def _check_minutes(config: TrainConfig, limit: float) -> None:
     if config.minutes is not None and config.minutes > limit:
         raise ConfigurationRefused(
             "minutes", f"{config.minutes:g} minutes are more than the {limit:g} you may train; choose fewer"
-        )
-
-
-def _count_trainings(session: Session, actor: Actor, project: Project, settings: Settings) -> None:
-    take_turns(session, session.get_one(User, actor.user_id))
-    limit = limit_of(session, project, "max_active_trainings", settings.max_active_trainings)
-    open_states = (*queue.ACTIVE_STATES, "queued")
-    jobs = session.exec(
-        select(Job).where(col(Job.user_id) == actor.user_id, col(Job.kind) == "train", col(Job.state).in_(open_states))
-    ).all()
-    # A prepared run that nobody has submitted uses nothing.
-    active = sum(not (job.state == "queued" and job.request.get("is_prepared")) for job in jobs)
-    if active >= limit:
-        raise LimitReached(
-            f"you have {active} of {limit:g} trainings waiting or running; wait for one to end, or cancel it"
         )
 
 

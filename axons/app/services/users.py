@@ -12,6 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from axons.app.passwords import digest
 from axons.app.policy import Actor, may, require
 from axons.app.services import audit
+from axons.app.services.limits import PersonLimits, gpu_minutes_of, set_person_limits
 from axons.app.services.paging import page_of
 from axons.app.tables import LoginCode, Membership, User, now
 from axons.app.tables.people import Role
@@ -40,6 +41,7 @@ class UserUpdate(BaseModel):
     language: str | None = Field(None, pattern="^[a-z]{2}$")
     role: Role | None = None
     is_active: bool | None = None
+    limits: PersonLimits | None = None
 
 
 class UserPublic(BaseModel):
@@ -50,12 +52,25 @@ class UserPublic(BaseModel):
     display_name: str
     role: Role
     is_active: bool
+    limits: PersonLimits
     created_at: datetime
+
+
+class UserListed(UserPublic):
+    """An account in the list; `gpu_minutes` are those of its trainings on GPUs so far."""
+
+    gpu_minutes: float
 
 
 def public(user: User) -> UserPublic:
     """What may be seen of an account."""
     return UserPublic.model_validate(user, from_attributes=True)
+
+
+def listed(session: Session, users: Sequence[User]) -> list[UserListed]:
+    """What an administrator sees of accounts."""
+    used = gpu_minutes_of(session, [user.id for user in users])
+    return [UserListed(**public(user).model_dump(), gpu_minutes=used.get(user.id, 0.0)) for user in users]
 
 
 def fold_name(name: str) -> str:
@@ -148,7 +163,8 @@ def find_user(session: Session, name: str) -> User:
 
 
 def update_user(session: Session, actor: Actor, user_id: str, form: UserUpdate) -> User:
-    """Change an account: how one is shown oneself, whether a student may sign in educators, the rest administrators.
+    """Change an account: how one is shown oneself, whether a student may sign in and use how much educators, the rest
+    administrators.
 
     Raises:
         NotFound: there is none, or the actor has nothing to do with it.
@@ -159,7 +175,8 @@ def update_user(session: Session, actor: Actor, user_id: str, form: UserUpdate) 
     changes = form.model_dump(exclude_unset=True, exclude_none=True)
     was_administrator = user.role == "administrator"
     is_own = user.id == actor.user_id and changes.keys() <= {"display_name", "language"}
-    is_of_class = user.id != actor.user_id and changes.keys() <= {"is_active"}  # `get_user` knows the educators
+    # `get_user` knows the educators.
+    is_of_class = user.id != actor.user_id and changes.keys() <= {"is_active", "limits"}
     if not (is_own or is_of_class):
         require(actor, "accounts.manage")
     user.display_name = changes.get("display_name", user.display_name)
@@ -169,6 +186,8 @@ def update_user(session: Session, actor: Actor, user_id: str, form: UserUpdate) 
     if "is_active" in changes and changes["is_active"] != user.is_active:
         user.is_active = changes["is_active"]
         audit.record(session, actor, "user.enable" if user.is_active else "user.disable", "user", user.id)
+    if form.limits is not None:
+        set_person_limits(session, actor, user, form.limits)
     if was_administrator:
         session.flush()
         _check_administrators(session)

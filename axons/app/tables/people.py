@@ -27,6 +27,7 @@ class User(UserBase, table=True):
         folded_name: the name as it is compared.
         failed_logins: wrong passwords since the last right one; `blocked_until` delays the next try.
         subject: of the OpenID Connect provider, as `issuer|sub`.
+        limits: instead of those of classes and `Settings`, see `limits.PersonLimits`.
     """
 
     id: str = Field(default_factory=new_id, primary_key=True)
@@ -38,6 +39,7 @@ class User(UserBase, table=True):
     failed_logins: int = 0
     blocked_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     language: str = "en"
+    limits: dict[str, Any] = Field(default_factory=dict, sa_type=JSON, sa_column_kwargs={"server_default": "{}"})
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 

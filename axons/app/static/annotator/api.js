@@ -1,5 +1,7 @@
 /** The REST API of the server: the only module that calls fetch. */
 
+import { fromServer, t } from "../screens/words.js";
+
 const ROOT = "/api/v1";
 const LONGEST_ANSWER_MS = 60_000;
 
@@ -25,7 +27,7 @@ export async function request(method, path, { json, body = json && JSON.stringif
   const options = { method, body, keepalive, cache: "no-cache", signal: AbortSignal.timeout(LONGEST_ANSWER_MS) };
   options.headers = { ...(body && { "Content-Type": "application/json" }), ...headers };
   const response = await fetch(ROOT + path, options).catch(() => {
-    throw new Offline("the server does not answer");
+    throw new Offline(t("the server does not answer"));
   });
   if (!response.ok) throw await problemOf(response);
   return response;
@@ -73,14 +75,14 @@ export function restoreRevision(tileId, number, revision, saveId) {
 async function parsed(answer) {
   const response = await answer;
   return response.json().catch(() => {
-    throw new Offline("the answer was cut off");
+    throw new Offline(t("the answer was cut off"));
   });
 }
 
 async function problemOf(response) {
   const { status, headers } = response;
-  const { title = "", detail = `the server answered ${status}` } = await response.json().catch(() => ({}));
+  const { title = "", detail = t("the server answered {status}", { status }) } = await response.json().catch(() => ({}));
   const asksToSignIn = status === 401 || title === "password-change-required";
   const retryAfter = Number(headers.get("Retry-After")) || null;
-  return new (asksToSignIn ? AuthRequired : ApiError)(status, title, detail, retryAfter);
+  return new (asksToSignIn ? AuthRequired : ApiError)(status, title, fromServer(detail), retryAfter);
 }

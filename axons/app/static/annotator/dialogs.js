@@ -2,6 +2,7 @@
 
 import { signInMethods } from "./api.js";
 import { newId } from "./values.js";
+import { t, time } from "../screens/words.js";
 
 /** An element with properties and children; strings become text. */
 export function element(tag, properties = {}, ...children) {
@@ -46,10 +47,10 @@ export function ask({ title, text = "", choices, content = [], onChoice = () => 
 export async function askSignIn(api, user) {
   const field = (label, properties) => element("label", {}, label, " ", element("input", properties));
   const link = (label, href) => element("a", { href, target: "_blank" }, label);
-  const school = element("p", { hidden: true }, link("Sign in by your school", "/api/v1/auth/oidc/start?next=/"),
-    " in a new window, then try again.");
-  const password = element("p", { hidden: true }, link("Choose your own password", "/login"),
-    " in a new window, then try again.");
+  const school = element("p", { hidden: true }, link(t("Sign in by your school"), "/api/v1/auth/oidc/start?next=/"),
+    " ", t("in a new window, then try again."));
+  const password = element("p", { hidden: true }, link(t("Choose your own password"), "/login"),
+    " ", t("in a new window, then try again."));
   signInMethods().then((methods) => { school.hidden = !methods.oidc; }, () => {});
 
   async function signIn(value, form) {
@@ -60,15 +61,15 @@ export async function askSignIn(api, user) {
   }
 
   const choice = await ask({
-    title: "Sign in again",
-    text: "Your session is over. Nothing is lost: what you have drawn is saved when you are signed in.",
+    title: t("Sign in again"),
+    text: t("Your session is over. Nothing is lost: what you have drawn is saved when you are signed in."),
     content: [
-      field("Name", { name: "name", autocomplete: "username", value: user.name }),
-      field("Password", { name: "password", type: "password", autocomplete: "current-password", autofocus: true }),
+      field(t("Name"), { name: "name", autocomplete: "username", value: user.name }),
+      field(t("Password"), { name: "password", type: "password", autocomplete: "current-password", autofocus: true }),
       school,
       password,
     ],
-    choices: [["sign-in", "Sign in"], ["again", "Try again"], ["later", "Not now"]],
+    choices: [["sign-in", t("Sign in")], ["again", t("Try again")], ["later", t("Not now")]],
     onChoice: signIn,
   });
   return choice === "sign-in" || choice === "again";
@@ -77,28 +78,30 @@ export async function askSignIn(api, user) {
 /** Offer labels that this browser has kept. */
 export function askDraft({ at, isBehind }) {
   return ask({
-    title: "Labels that were not saved",
-    text: `This browser has kept your labels of ${at.toLocaleString()}, which the server does not have.`
-      + (isBehind ? " Somebody has saved since; both are merged." : ""),
-    choices: [["restore", "Restore them"], ["discard", "Discard them"]],
+    title: t("Labels that were not saved"),
+    text: [
+      t("This browser has kept your labels of {time}, which the server does not have.", { time: time(at) }),
+      isBehind ? t("Somebody has saved since; both are merged.") : "",
+    ].join(" "),
+    choices: [["restore", t("Restore them")], ["discard", t("Discard them")]],
   });
 }
 
 /** The tile was marked done meanwhile. */
 export function askLocked(detail) {
   return ask({
-    title: "The tile is done",
-    text: `What you have drawn is not saved: ${detail}.`,
-    choices: [["reopen", "Reopen the tile and save"], ["discard", "Discard my changes"]],
+    title: t("The tile is done"),
+    text: t("What you have drawn is not saved: {why}.", { why: detail }),
+    choices: [["reopen", t("Reopen the tile and save")], ["discard", t("Discard my changes")]],
   });
 }
 
 /** Another person has signed in; the page begins anew for them. */
 export async function tellOtherPerson(person, user) {
   await ask({
-    title: `${person.display_name || person.name} is signed in now`,
-    text: `What ${user.display_name || user.name} has not saved stays in this browser and is offered to them again.`,
-    choices: [["reload", "Load the tile again"]],
+    title: t("{name} is signed in now", { name: person.display_name || person.name }),
+    text: t("What {name} has not saved stays in this browser and is offered to them again.", { name: user.display_name || user.name }),
+    choices: [["reload", t("Load the tile again")]],
   });
   location.reload();
 }
@@ -110,13 +113,13 @@ export async function tellOtherPerson(person, user) {
  * @returns {Promise<object|null>} "theirs", "mine" or "both" by layer id
  */
 export async function askConflict(model, colourOf) {
-  const theirName = model.names.join(", ") || "Other window";
+  const theirName = model.names.join(", ") || t("Other window");
   const choices = {};
   const choice = await ask({
-    title: "You both changed the same labels",
-    text: "Choose what to keep. What you leave out stays in the history of the tile.",
+    title: t("You both changed the same labels"),
+    text: t("Choose what to keep. What you leave out stays in the history of the tile."),
     content: model.conflicts.map((conflict, i) => question(conflict, i, model, theirName, colourOf)),
-    choices: [["keep", "Keep these"]],
+    choices: [["keep", t("Keep these")]],
     onChoice(value, form) {
       for (const [i, { id }] of model.conflicts.entries()) choices[id] = form.elements[`conflict-${i}`].value;
     },
@@ -124,15 +127,15 @@ export async function askConflict(model, colourOf) {
   return choice === null ? null : choices;
 }
 
-function question({ rect, mine, theirs }, i, { width, planes }, theirName, colourOf) {
+function question({ rect, mine, theirs }, i, { width, planes }, name, colourOf) {
   const option = (value, label, plane, isChosen) => element("label", {},
     ...(plane ? [preview(plane, width, rect, colourOf)] : []),
     element("input", { type: "radio", name: `conflict-${i}`, value, checked: isChosen }), ` ${label}`);
   return element("fieldset", {},
-    element("legend", {}, `Change ${i + 1}`),
-    option("theirs", theirs ? `Keep ${theirName}'s` : `Deleted by ${theirName}: delete it`, planes.theirs, !mine),
-    option("mine", mine ? "Keep mine" : "Deleted by me: delete it", planes.mine, !theirs),
-    ...(mine && theirs ? [option("both", "Keep both: mine as a new layer on top", null, true)] : []));
+    element("legend", {}, t("Change {n}", { n: i + 1 })),
+    option("theirs", theirs ? t("Keep {name}'s", { name }) : t("Deleted by {name}: delete it", { name }), planes.theirs, !mine),
+    option("mine", mine ? t("Keep mine") : t("Deleted by me: delete it"), planes.mine, !theirs),
+    ...(mine && theirs ? [option("both", t("Keep both: mine as a new layer on top"), null, true)] : []));
 }
 
 function preview(plane, width, { row0, col0, row1, col1 }, colourOf) {

@@ -3,6 +3,7 @@
 import { crc32 } from "./crc32.js";
 import { render } from "./r1.js";
 import { SEE_THROUGH, UNLABELLED, newId } from "./values.js";
+import { t } from "../screens/words.js";
 
 const SCHEMA = 1;
 
@@ -51,7 +52,7 @@ export function toDocument(layers, height, width, plane) {
  */
 export function fromDocument(json) {
   if (json?.schema !== SCHEMA) {
-    throw new Error(`annotation schema is ${json?.schema}; this page reads ${SCHEMA}: reload the page`);
+    throw new Error(t("annotation schema is {found}; this page reads {known}: reload the page", { found: json?.schema, known: SCHEMA }));
   }
   return { height: json.height, width: json.width, layers: json.layers.map(layerFromJson) };
 }
@@ -120,10 +121,10 @@ function layerToJson(layer) {
   return mask && { t: "mask", box: mask.box, rle: encodeRuns(mask.values), id, by, at, src };
 }
 
-function layerFromJson({ t, id, by, at, src, ...layer }) {
+function layerFromJson({ t: type, id, by, at, src, ...layer }) {
   const origin = { id: id || newId(), by, at, src };
-  if (t === "poly") return polygonLayer({ value: layer.value, keep: layer.keep, rings: layer.rings, ...origin });
-  if (t !== "mask") throw new Error(`a layer has type "${t}"; reload the page`);
+  if (type === "poly") return polygonLayer({ value: layer.value, keep: layer.keep, rings: layer.rings, ...origin });
+  if (type !== "mask") throw new Error(t("a layer has type “{type}”; reload the page", { type }));
   const [row0, col0, height, width] = layer.box;
   const rect = { row0, col0, row1: row0 + height, col1: col0 + width };
   return maskLayer({ rect, values: decodeRuns(layer.rle, height * width), ...origin });
@@ -148,7 +149,7 @@ function decodeRuns(runs, size) {
     values.fill(runs[i + 1], end, end + runs[i]);
     end += runs[i];
   }
-  if (end !== size) throw new Error(`a mask layer's runs cover ${end} px of a box of ${size} px; reload the tile`);
+  if (end !== size) throw new Error(t("a mask layer's runs cover {end} px of a box of {size} px; reload the tile", { end, size }));
   return values;
 }
 

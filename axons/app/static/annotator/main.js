@@ -19,6 +19,7 @@ import { createStage } from "./stage.js";
 import { createTools, replaceLayers } from "./tools.js";
 import { newId, UNLABELLED } from "./values.js";
 import { createView, rgbOf } from "./view.js";
+import { fromServer, loadWords, number, t, translatePage } from "../screens/words.js";
 
 const MARGIN = 64; // px of surroundings on each side
 const MAX_BRUSH = 100;
@@ -31,7 +32,7 @@ const drafts = createDrafts();
 const activity = createActivity(window);
 const view = createView(byId("frame"));
 const segments = createSegments(() => page.rgba() && { rgba: page.rgba(), height: page.tile.height, width: page.tile.width }, () => {
-  say(`${segments.count} superpixels are ready.`);
+  say(t("{n} superpixels are ready.", { n: number(segments.count) }));
   view.ask();
 });
 
@@ -82,7 +83,7 @@ async function openTile(id, { reason = "", isBack = false } = {}) {
     show(id, editor, annotation, picture, reason);
   } catch (error) {
     const again = () => openTile(id, { reason, isBack });
-    panels.showNotice(`The tile cannot be opened: ${error.message}.`, ["Try again", again]);
+    panels.showNotice(t("The tile cannot be opened: {why}.", { why: error.message }), [t("Try again"), again]);
     if (error instanceof api.AuthRequired && (await dialogs.askSignIn(api, page.user ?? { name: "" }))) setTimeout(again);
   } finally {
     isOpening = false;
@@ -96,9 +97,9 @@ async function leaveTile() {
   const isSaved = page.isReadOnly || (await current.saver.saveNow());
   if (!isSaved) {
     const choice = await dialogs.ask({
-      title: "Not everything is saved",
-      text: "This browser keeps your labels and offers them when you open the tile again.",
-      choices: [["stay", "Stay here"], ["leave", "Leave all the same"]],
+      title: t("Not everything is saved"),
+      text: t("This browser keeps your labels and offers them when you open the tile again."),
+      choices: [["stay", t("Stay here")], ["leave", t("Leave all the same")]],
     });
     if (choice !== "leave") return false;
   }
@@ -141,8 +142,8 @@ function setReadOnly() {
   const isDone = tile.status === "done";
   document.querySelector("[data-action=reopen]").hidden = !(isDone && user.may_annotate);
   document.querySelector("[data-action=markDone]").hidden = page.isReadOnly;
-  if (!user.may_annotate) panels.showNotice("You may look at this tile; its labels are not yours to change.");
-  else if (isDone) panels.showNotice("This tile is done: its labels stay as they are.", ["Reopen", () => run("reopen")]);
+  if (!user.may_annotate) panels.showNotice(t("You may look at this tile; its labels are not yours to change."));
+  else if (isDone) panels.showNotice(t("This tile is done: its labels stay as they are."), [t("Reopen"), () => run("reopen")]);
   else panels.showNotice(null);
   if (page.isReadOnly) return;
   current.lease ??= createLease({ tileId: current.id, api, onLease: showLease, onError: (error) => console.warn(error) });
@@ -158,10 +159,16 @@ function showLease(lease) {
     return;
   }
   if (isNew) {
-    panels.showNotice(`${lease.holder} is labelling this tile.`,
-      ["Work anyway", () => { panels.showNotice(null); current.lease.take(true); }],
-      ["Only look", () => { page.isReadOnly = true; current.lease.close(); panels.showNotice(`You only look; ${lease.holder} is labelling.`); }],
-      ["Next tile", () => run("nextInQueue")]);
+    const name = lease.holder;
+    const onlyLook = () => {
+      page.isReadOnly = true;
+      current.lease.close();
+      panels.showNotice(t("You only look; {name} is labelling.", { name }));
+    };
+    panels.showNotice(t("{name} is labelling this tile.", { name }),
+      [t("Work anyway"), () => { panels.showNotice(null); current.lease.take(true); }],
+      [t("Only look"), onlyLook],
+      [t("Next tile"), () => run("nextInQueue")]);
   }
 }
 
@@ -238,7 +245,7 @@ function chooseLimits() {
     const { id } = current;
     const [low, high] = [Number(byId("low").value), Number(byId("high").value)];
     if (low >= high) {
-      say("The darkest value has to be below the brightest one.");
+      say(t("The darkest value has to be below the brightest one."));
       return;
     }
     const picture = await bitmapOf(`/tiles/${id}/image?margin=${MARGIN}&low=${low}&high=${high}`).catch((error) => say(error.message));
@@ -287,9 +294,9 @@ function drawAll() {
   if (!page.document || !current) return;
   const { editor } = current;
   byId("title").textContent = `${editor.project.name} · ${page.image.name}`;
-  byId("place").textContent = `of ${editor.num_tiles}`;
+  byId("place").textContent = t("of {n}", { n: number(editor.num_tiles) });
   Object.assign(byId("number").elements.number, { value: editor.number, max: editor.num_tiles });
-  byId("hint").textContent = current.reason;
+  byId("hint").textContent = fromServer(current.reason);
   panels.drawClasses(page);
   panels.drawLayers(page);
   panels.showTools(page);
@@ -300,10 +307,10 @@ function drawAll() {
 function drawSuggestions() {
   const { editor, proposal } = current;
   byId("suggestions").hidden = page.isReadOnly;
-  const proposers = editor.models.map((row) => [row.id, `${row.name} ${row.version}${row.is_promoted ? " (promoted)" : ""}`]);
+  const proposers = editor.models.map((row) => [row.id, `${row.name} ${row.version}${row.is_promoted ? ` (${t("promoted")})` : ""}`]);
   const select = byId("proposer");
   const chosen = select.value;
-  select.replaceChildren(...[...proposers, ["forest", "Pixel classifier, from your labels"]].map(([value, label]) =>
+  select.replaceChildren(...[...proposers, ["forest", t("Pixel classifier, from your labels")]].map(([value, label]) =>
     dialogs.element("option", { value }, label)));
   if ([...select.options].some((option) => option.value === chosen)) select.value = chosen;
   select.disabled = !editor.offers_pre_labels;
@@ -311,7 +318,7 @@ function drawSuggestions() {
   document.querySelector("[data-action=rankTiles]").hidden = !editor.models.length || select.value === "forest";
   byId("proposal").hidden = !proposal;
   if (!editor.offers_pre_labels) {
-    byId("suggestions-said").textContent = "This image tests the models: nothing is suggested here, so that the test stays honest.";
+    byId("suggestions-said").textContent = t("This image tests the models: nothing is suggested here, so that the test stays honest.");
   }
 }
 
@@ -328,7 +335,7 @@ function showSaved(state) {
   const button = byId("save");
   button.textContent = state.text;
   button.dataset.state = state.name;
-  button.title = state.detail || "Save now (Ctrl+S)";
+  button.title = state.detail || t("Save now (Ctrl+S)");
 }
 
 function say(text) {
@@ -336,7 +343,7 @@ function say(text) {
 }
 
 function refuse() {
-  say(page.tile?.status === "done" ? "The tile is done; reopen it to change its labels." : "You may only look at this tile.");
+  say(page.tile?.status === "done" ? t("The tile is done; reopen it to change its labels.") : t("You may only look at this tile."));
 }
 
 function pointerMoved(pointer) {
@@ -351,12 +358,12 @@ function pointerMoved(pointer) {
     return;
   }
   const value = plane[row * width + col];
-  const name = value === UNLABELLED ? "unlabelled" : panels.paintable(page).find((one) => one.index === value)?.name;
-  byId("where").textContent = `row ${row}, column ${col}: ${name ?? value}`;
+  const name = value === UNLABELLED ? t("unlabelled") : panels.paintable(page).find((one) => one.index === value)?.name;
+  byId("where").textContent = t("row {row}, column {col}: {name}", { row, col, name: name ?? value });
 }
 
 function selectionChanged(numBelow) {
-  if (numBelow > 1) say(`${numBelow} polygons lie here; [ and ] go through them.`);
+  if (numBelow > 1) say(t("{n} polygons lie here; [ and ] go through them.", { n: numBelow }));
   panels.drawLayers(page);
   view.ask();
 }
@@ -380,10 +387,10 @@ function set(name, value) {
 async function propose() {
   const { id } = current;
   const proposer = byId("proposer").value;
-  const said = byId("suggestions-said");
+  const place = byId("suggestions-said");
   current.isProposing = true;
   drawSuggestions();
-  said.textContent = "Working on it …";
+  place.textContent = t("Working on it …");
   try {
     const isForest = proposer === "forest";
     const path = isForest ? `/tiles/${id}/assist/forest` : `/tiles/${id}/pre-label`;
@@ -398,9 +405,9 @@ async function propose() {
     current.proposal.setKeepsLabels(byId("keeps-labels").checked);
     current.proposal.setThreshold(Math.round(2.55 * byId("threshold").value));
     const notices = JSON.parse(decodeURIComponent(answer.headers.get("Axons-Notices") ?? "[]"));
-    said.textContent = ["Hatched is suggested. Y accepts the part below the pointer.", ...notices].join(" ");
+    place.textContent = [t("Hatched is suggested. Y accepts the part below the pointer."), ...notices.map(fromServer)].join(" ");
   } catch (error) {
-    said.textContent = error.message;
+    place.textContent = error.message;
   } finally {
     if (current?.id === id) {
       current.isProposing = false;
@@ -412,19 +419,20 @@ async function propose() {
 /** Let a model find the tiles of which it is unsure, for the queue. */
 async function rankTiles() {
   const { editor } = current;
-  const said = byId("suggestions-said");
+  const place = byId("suggestions-said");
   let job = await api.post(`/projects/${editor.project.id}/tiles:rank`, { model_id: byId("proposer").value });
   while (!["done", "failed", "cancelled"].includes(job.state)) {
-    said.textContent = `Looking at all tiles: ${job.state}, ${Math.round(100 * job.progress)} %.`;
+    place.textContent = t("Looking at all tiles: {share} %.", { share: Math.round(100 * job.progress) });
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     job = await api.getJson(`/jobs/${job.id}`);
   }
-  said.textContent = job.state === "done" ? "Choose “most useful first” as queue." : `Looking at all tiles ${job.state}: ${job.reason}.`;
+  place.textContent = job.state === "done"
+    ? t("Choose “most useful first” as queue.") : t("The tiles could not be looked at: {why}.", { why: fromServer(job.reason) });
 }
 
 function withProposal(act) {
-  if (!current?.proposal) say("Nothing is suggested; choose where suggestions come from, then Suggest.");
-  else if (act(current.proposal) === false) say("Nothing is suggested there.");
+  if (!current?.proposal) say(t("Nothing is suggested; choose where suggestions come from, then Suggest."));
+  else if (act(current.proposal) === false) say(t("Nothing is suggested there."));
 }
 
 // -- Actions -------------------------------------------------------------------------------------------------------------
@@ -442,9 +450,10 @@ const whileOpen = {
     panels.showTools(page);
   },
   nextMode() {
-    const modes = ["new", "add", "subtract", "split"];
-    whileOpen.setMode(modes[(modes.indexOf(page.settings.mode) + 1) % modes.length]);
-    say(`Polygons: ${page.settings.mode}.`);
+    const modes = panels.modes();
+    const [mode, name] = modes[(modes.findIndex(([one]) => one === page.settings.mode) + 1) % modes.length];
+    whileOpen.setMode(mode);
+    say(t("Polygons: {mode}.", { mode: name.toLowerCase() }));
   },
   setClass(value) {
     const { settings } = page;
@@ -459,7 +468,7 @@ const whileOpen = {
   },
   setClassByKey(digit) {
     if (panels.paintable(page).some((row) => row.index === digit)) whileOpen.setClass(digit);
-    else say(`There is no class ${digit}.`);
+    else say(t("There is no class {n}.", { n: digit }));
   },
   swapClasses: () => whileOpen.setClass(page.settings.previous),
   pickClass() {
@@ -532,19 +541,19 @@ const whileOpen = {
   async showHistory() {
     const { id, saver } = current;
     if (!page.isReadOnly) await saver.saveNow();
-    const number = await panels.askRevision(page, await api.listRevisions(id));
-    if (number === null) return;
-    const saved = await api.restoreRevision(id, number, page.document.revision, newId());
+    const revision = await panels.askRevision(page, await api.listRevisions(id));
+    if (revision === null) return;
+    const saved = await api.restoreRevision(id, revision, page.document.revision, newId());
     await saver.refresh();
     announce(id, saved.revision, saved.status);
     drawAll();
-    say(`Revision ${number} is the newest once more.`);
+    say(t("Revision {n} is the newest once more.", { n: revision }));
   },
   save: () => current.saver.saveNow(),
   previousTile: () => goTo(current.editor.previous_id),
   nextTile: () => goTo(current.editor.next_id),
-  async openNumber(number) {
-    await openTile((await api.getJson(`/tiles/${current.id}/numbered/${number}`)).id);
+  async openNumber(place) {
+    await openTile((await api.getJson(`/tiles/${current.id}/numbered/${place}`)).id);
   },
   async nextInQueue() {
     const order = byId("queue").value;
@@ -553,7 +562,7 @@ const whileOpen = {
     }[order];
     const { tile, reason } = await api.getJson(`/projects/${current.editor.project.id}/queue/next?after=${current.id}${wanted}`);
     if (tile) await openTile(tile.id, { reason });
-    else say(`Nothing more to do: ${reason}.`);
+    else say(t("Nothing more to do: {reason}.", { reason: fromServer(reason) }));
   },
   async reopen() {
     Object.assign(page.tile, await api.reopen(current.id));
@@ -573,11 +582,13 @@ const whileEditable = {
   async deleteSelected() {
     const chosen = page.document.layers.filter((layer) => page.selection.has(layer.id));
     if (!chosen.length) {
-      say("Nothing is selected; choose polygons with V.");
+      say(t("Nothing is selected; choose polygons with V."));
       return;
     }
-    const what = chosen.length === 1 ? "the selected polygon" : `${chosen.length} selected polygons`;
-    const choice = await dialogs.ask({ title: `Delete ${what}?`, text: "Undo brings them back.", choices: [["delete", "Delete"], ["keep", "Keep"]] });
+    const title = chosen.length === 1
+      ? t("Delete the selected polygon?") : t("Delete {n} selected polygons?", { n: chosen.length });
+    const choices = [["delete", t("Delete")], ["keep", t("Keep")]];
+    const choice = await dialogs.ask({ title, text: t("Undo brings them back."), choices });
     if (choice !== "delete") return;
     replaceLayers(page, new Map(chosen.map((layer) => [layer.id, null])));
     changed();
@@ -585,7 +596,7 @@ const whileEditable = {
   mergeSelected() {
     const chosen = page.document.layers.filter((layer) => page.selection.has(layer.id) && layer.t === "poly");
     if (chosen.length < 2) {
-      say("Select at least two polygons to merge (Shift adds).");
+      say(t("Select at least two polygons to merge (Shift adds)."));
       return;
     }
     const merged = uniteLayers(chosen, page.tile.height, page.tile.width, { by: page.user.name, src: "manual" });
@@ -604,17 +615,18 @@ const whileEditable = {
     const before = editor.previous_id && (await api.getAnnotation(editor.previous_id));
     if (current?.id !== id) return;
     if (!before) {
-      say("There is no tile before this one.");
+      say(t("There is no tile before this one."));
       return;
     }
     const { height, width, layers } = fromDocument(before.json);
     if (height !== page.tile.height || width !== page.tile.width) {
-      say(`The previous tile has ${width} × ${height} px, this one ${page.tile.width} × ${page.tile.height}: nothing was copied.`);
+      const [other, own] = [`${width} × ${height}`, `${page.tile.width} × ${page.tile.height}`];
+      say(t("The previous tile has {other} px, this one {own} px: nothing was copied.", { other, own }));
       return;
     }
     const copy = copyMask(render(layers, height, width), height, width, { by: page.user.name, src: `copy:${editor.previous_id}` });
     if (!copy) {
-      say("The previous tile has no labels.");
+      say(t("The previous tile has no labels."));
       return;
     }
     page.document.changeLayers([...page.document.layers, copy]);
@@ -623,7 +635,7 @@ const whileEditable = {
   fillUnlabelled(value = Number(byId("fill-value").value)) {
     const { plane, height, width } = page.document;
     if (page.document.paintOnce(withValue(plane, height, width, UNLABELLED), Number(value))) changed();
-    else say("Nothing is unlabelled.");
+    else say(t("Nothing is unlabelled."));
   },
   propose,
   rankTiles,
@@ -642,9 +654,11 @@ async function markDone() {
   if (open) {
     const background = page.classes[0].name;
     const choice = await dialogs.ask({
-      title: `${panels.share(open, labels.height * labels.width)} of the tile is unlabelled`,
-      text: `Training does not learn from unlabelled pixels. Is the rest ${background}?`,
-      choices: [["go-on", "Go on labelling"], ["fill", `The rest is ${background}`], ["as-is", "Leave it unlabelled"]],
+      title: t("{share} of the tile is unlabelled", { share: panels.share(open, labels.height * labels.width) }),
+      text: t("Training does not learn from unlabelled pixels. Is the rest {background}?", { background }),
+      choices: [
+        ["go-on", t("Go on labelling")], ["fill", t("The rest is {background}", { background })], ["as-is", t("Leave it unlabelled")],
+      ],
     });
     if (choice === "fill") whileEditable.fillUnlabelled(page.classes[0].index);
     else if (choice !== "as-is") return;
@@ -662,7 +676,7 @@ async function markDone() {
 
 async function goTo(id) {
   if (id) await openTile(id);
-  else say("There is no further tile this way.");
+  else say(t("There is no further tile this way."));
 }
 
 /** Do something by its name, and tell what went wrong. */
@@ -745,6 +759,8 @@ function state() {
   };
 }
 
+await loadWords();
+translatePage();
 window.axons = { state };
 panels.drawTools(page);
 listen();

@@ -3,29 +3,39 @@
 import { ask, element } from "./dialogs.js";
 import { HELD, KEYS } from "./keys.js";
 import { IGNORED, UNLABELLED } from "./values.js";
+import { number, t, time } from "../screens/words.js";
 
 const MOST_LAYERS = 100;
-const MODES = [["new", "New"], ["add", "Add"], ["subtract", "Subtract"], ["split", "Split"]];
-const SOURCES = { manual: "", model: "model", forest: "pixel classifier", import: "import", copy: "previous tile" };
+const SOURCES = {
+  manual: () => "", model: () => t("model"), forest: () => t("pixel classifier"), import: (what) => t("import {what}", { what }),
+  copy: () => t("previous tile"),
+};
+const SAVED_BY = {
+  manual: () => t("by hand"), model: () => t("model"), merge: () => t("merged"), restore: () => t("restored"), import: () => t("imported"),
+  prediction: () => t("prediction"), retile: () => t("tiled anew"),
+};
 
 export const byId = (id) => document.getElementById(id);
+
+/** What a new ring does to the polygons there are, as [mode, text]. */
+export const modes = () => [["new", t("New")], ["add", t("Add")], ["subtract", t("Subtract")], ["split", t("Divide")]];
 
 /** The tools with their keys, and the settings of those that have some. */
 export function drawTools(page) {
   const nav = byId("tools");
   const tools = KEYS.filter(([, , , action]) => action === "setTool");
   nav.replaceChildren(
-    ...tools.map(([, key, label, , name]) => toolButton(label.split(/:| and/)[0], key, "setTool", name)),
+    ...tools.map(([, key, label, , name]) => toolButton(t(label).split(/:| and/)[0].trim(), key, "setTool", name)),
     element("hr"),
-    ...MODES.map(([mode, label]) => toolButton(label, "", "setMode", mode)),
+    ...modes().map(([mode, label]) => toolButton(label, "", "setMode", mode)),
     element("hr"),
-    slider(page, "Brush", "brush", 0.5, 100, 0.5),
-    slider(page, "Wand ±", "tolerance", 0, 128, 1),
-    slider(page, "Superpixel", "segment", 6, 64, 2),
+    slider(page, t("Brush"), "brush", 0.5, 100, 0.5),
+    slider(page, t("Wand ±"), "tolerance", 0, 128, 1),
+    slider(page, t("Superpixel"), "segment", 6, 64, 2),
     element("hr"),
-    toolButton("Undo", "Ctrl Z", "undo"),
-    toolButton("Redo", "Ctrl Y", "redo"),
-    toolButton("Copy previous", "Ctrl D", "copyPrevious"),
+    toolButton(t("Undo"), "Ctrl Z", "undo"),
+    toolButton(t("Redo"), "Ctrl Y", "redo"),
+    toolButton(t("Copy previous"), "Ctrl D", "copyPrevious"),
   );
 }
 
@@ -61,7 +71,7 @@ export function showTools(page) {
 
 /** The classes that can be painted: those of the project, and "ignored". */
 export function paintable(page) {
-  const ignored = { index: IGNORED, name: "ignored", colour: "#a0a0a0" };
+  const ignored = { index: IGNORED, name: t("ignored"), colour: "#a0a0a0" };
   return [...page.classes.filter((row) => !row.is_deleted || page.document.counts[row.index]), ignored];
 }
 
@@ -79,9 +89,10 @@ function classRow(page, { index, name, colour }) {
   const pick = element("button", { type: "button", className: "class" }, swatch, element("span", { className: "name" }, name),
     element("kbd", {}, key), element("span", { className: "share" }));
   pick.addEventListener("click", () => page.run("setClass", index));
-  const eye = element("button", { type: "button", className: "small eye", title: `Hide ${name}; with Shift all others` }, "Hide");
+  const eye = element("button", { type: "button", className: "small eye", title: t("Hide {name}; with Shift all others", { name }) }, t("Hide"));
   eye.addEventListener("click", (event) => page.run("toggleHidden", { value: index, isOthers: event.shiftKey }));
-  const lock = element("button", { type: "button", className: "small lock", title: `Protect ${name}: nothing paints over it` }, "Protect");
+  const protectTip = t("Protect {name}: nothing paints over it", { name });
+  const lock = element("button", { type: "button", className: "small lock", title: protectTip }, t("Protect"));
   lock.addEventListener("click", () => page.run("toggleProtect", index));
   const item = element("li", {}, pick, eye, lock);
   item.dataset.value = index;
@@ -102,7 +113,7 @@ export function showClasses(page) {
 
 export function share(pixels, all) {
   const percent = (100 * pixels) / all;
-  return pixels === 0 ? "–" : percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(percent < 10 ? 1 : 0)} %`;
+  return pixels === 0 ? "–" : percent < 0.1 ? `< ${number(0.1, 1)} %` : `${number(percent, percent < 10 ? 1 : 0)} %`;
 }
 
 /** The layers, the topmost first. */
@@ -111,7 +122,7 @@ export function drawLayers(page) {
   const names = new Map(paintable(page).map((row) => [row.index, row]));
   byId("num-layers").textContent = layers.length ? `(${layers.length})` : "";
   const rows = layers.slice(-MOST_LAYERS).reverse().map((layer) => layerRow(page, layer, names));
-  if (layers.length > MOST_LAYERS) rows.push(element("li", {}, `and ${layers.length - MOST_LAYERS} more below`));
+  if (layers.length > MOST_LAYERS) rows.push(element("li", {}, t("and {n} more below", { n: number(layers.length - MOST_LAYERS) })));
   byId("layers").replaceChildren(...rows);
 }
 
@@ -120,8 +131,9 @@ function layerRow(page, layer, names) {
   const swatch = element("span", { className: "swatch" });
   swatch.style.background = isPolygon ? (names.get(layer.value)?.colour ?? "transparent") : "transparent";
   const [kind, detail] = layer.src.split(":");
-  const source = kind === "import" ? `import ${detail}` : (SOURCES[kind] ?? kind);
-  const name = !isPolygon ? "Painted" : layer.value === UNLABELLED ? "Erased" : (names.get(layer.value)?.name ?? `class ${layer.value}`);
+  const source = SOURCES[kind]?.(detail) ?? kind;
+  const nameOf = (value) => names.get(value)?.name ?? t("class {n}", { n: value });
+  const name = !isPolygon ? t("Painted") : layer.value === UNLABELLED ? t("Erased") : nameOf(layer.value);
   const button = element("button", { type: "button", disabled: !isPolygon }, swatch,
     element("span", {}, name), element("span", {}, [source, layer.by].filter(Boolean).join(" · ")));
   button.ariaPressed = String(page.selection.has(layer.id));
@@ -160,13 +172,14 @@ export function drawHelp({ project, examples }) {
 
 /** The keys, with a field to search in them. */
 export function showKeys() {
-  const rows = [...KEYS, ...HELD].map(([group, keys, label]) =>
-    element("tr", {}, element("td", {}, group), element("td", {}, element("kbd", {}, keys)), element("td", {}, label)));
-  const search = element("input", { type: "search", ariaLabel: "Search the keys", placeholder: "Search" });
+  const rows = [...KEYS, ...HELD.map(([group, keys, label]) => [group, t(keys), label])].map(([group, keys, label]) =>
+    element("tr", {}, element("td", {}, t(group)), element("td", {}, element("kbd", {}, keys)), element("td", {}, t(label))));
+  const search = element("input", { type: "search", ariaLabel: t("Search the keys"), placeholder: t("Search") });
   search.addEventListener("input", () => {
     for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(search.value.toLowerCase());
   });
-  return ask({ title: "Keys", content: [search, element("table", {}, element("tbody", {}, ...rows))], choices: [["close", "Close"]] });
+  const content = [search, element("table", {}, element("tbody", {}, ...rows))];
+  return ask({ title: t("Keys"), content, choices: [["close", t("Close")]] });
 }
 
 /** What was saved, the newest first. @returns {Promise<number|null>} the revision to restore */
@@ -174,20 +187,21 @@ export async function askRevision(page, revisions) {
   let chosen = null;
   const preview = element("img", { alt: "", width: page.tile.width, height: page.tile.height });
   const rows = revisions.map((row) => {
-    const when = new Date(row.created_at).toLocaleString();
     const radio = element("input", { type: "radio", name: "revision", value: row.number });
     radio.addEventListener("change", () => {
       chosen = row.number;
       preview.src = `/api/v1/tiles/${page.tile.id}/mask?revision=${row.number}`;
     });
-    return element("tr", {}, element("td", {}, element("label", {}, radio, ` ${row.number}`)), element("td", {}, when),
-      element("td", {}, row.author_name), element("td", {}, row.source));
+    return element("tr", {}, element("td", {}, element("label", {}, radio, ` ${row.number}`)), element("td", {}, time(row.created_at)),
+      element("td", {}, row.author_name), element("td", {}, SAVED_BY[row.source]?.() ?? row.source));
   });
-  const head = element("tr", {}, ...["Revision", "Saved", "By", "How"].map((title) => element("th", {}, title)));
+  const head = element("tr", {}, ...[t("Revision"), t("Saved"), t("By"), t("How")].map((title) => element("th", {}, title)));
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
-  const choices = page.isReadOnly || !rows.length ? [["close", "Close"]] : [["close", "Close"], ["restore", "Restore the chosen one"]];
-  const text = rows.length ? "Restoring makes an earlier state the newest once more; nothing is lost." : "Nothing was saved yet.";
-  const answer = await ask({ title: "History", text, content: rows.length ? [table, preview] : [], choices });
+  const canRestore = rows.length && !page.isReadOnly;
+  const choices = [["close", t("Close")], ...(canRestore ? [["restore", t("Restore the chosen one")]] : [])];
+  const text = rows.length
+    ? t("Restoring makes an earlier state the newest once more; nothing is lost.") : t("Nothing was saved yet.");
+  const answer = await ask({ title: t("History"), text, content: rows.length ? [table, preview] : [], choices });
   return answer === "restore" ? chosen : null;
 }
 

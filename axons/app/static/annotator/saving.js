@@ -4,6 +4,7 @@ import { ApiError, AuthRequired, Offline } from "./api.js";
 import { losesMine, merge, resolve } from "./conflict.js";
 import { fromDocument } from "./layers.js";
 import { newId } from "./values.js";
+import { language, t } from "../screens/words.js";
 
 const AUTOSAVE_MS = 1500;
 const LONGEST_UNSAVED_MS = 10_000; // for who never stops drawing
@@ -12,13 +13,15 @@ const LAST_RETRY_MS = 30_000;
 const LOOK_AGAIN_MS = 50;
 const KEEPALIVE_BYTES = 60 << 10; // browsers refuse more than 64 kB
 const TEXTS = {
-  unsaved: "Not saved yet",
-  saving: "Saving…",
-  offline: "Not saved – offline, trying again",
-  conflict: "Conflict – choose which labels to keep",
-  "signed-out": "Not saved – you are signed out",
-  locked: "Not saved – the tile is done",
+  unsaved: () => t("Not saved yet"),
+  saving: () => t("Saving…"),
+  offline: () => t("Not saved – offline, trying again"),
+  conflict: () => t("Conflict – choose which labels to keep"),
+  "signed-out": () => t("Not saved – you are signed out"),
+  locked: () => t("Not saved – the tile is done"),
 };
+
+const notSaved = (why) => t("Not saved – {why}", { why });
 
 /** Tell other tabs and the pages around us that a tile has changed. */
 export function announce(tile, revision, status) {
@@ -43,7 +46,7 @@ export function createSaver({
   const nothing = { schema: 1, height: labels.height, width: labels.width, layers: [] };
   let drawn = encode(); // what the document was after its last step
   let base = serverHas(labels.revision, drawn.json, drawn.changeNumber);
-  let state = { name: "saved", text: base.revision ? "Saved" : "Nothing to save yet", detail: "" };
+  let state = { name: "saved", text: base.revision ? t("Saved") : t("Nothing to save yet"), detail: "" };
   let pending = null; // the save that has begun and was not answered
   let nextId = newId();
   let next = null; // what to do before the next save
@@ -86,7 +89,7 @@ export function createSaver({
   function showSaved({ revision, json }) {
     show(layersOf(json), revision, json);
     base.changeNumber = drawn.changeNumber;
-    onMerged("newer labels are shown", []);
+    onMerged(t("newer labels are shown"), []);
   }
 
   async function stepIsOver() {
@@ -252,8 +255,8 @@ export function createSaver({
     failures = 0;
     if (state.name !== "saved") {
       keepDraft();
-      const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-      say("saved", "", `Saved ${time}`);
+      const time = new Date().toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+      say("saved", "", t("Saved {time}", { time }));
     }
     answer(true);
   }
@@ -285,7 +288,7 @@ export function createSaver({
       if (!(error instanceof ApiError)) console.error(error);
       const isGone = status === 403 || status === 404;
       hold = isGone ? "asked" : "change";
-      say(isGone ? "gone" : "refused", message, `Not saved – ${message}`);
+      say(isGone ? "gone" : "refused", message, notSaved(message));
     }
   }
 
@@ -295,7 +298,7 @@ export function createSaver({
     if (isOffline && navigator.onLine === false && !pending?.choice) drop({ mayHaveArrived: true });
     isWanted = true;
     answer(false);
-    say("offline", error.message, isOffline ? TEXTS.offline : `Not saved – ${error.message}`);
+    say("offline", error.message, isOffline ? TEXTS.offline() : notSaved(error.message));
     const backOff = Math.min(FIRST_RETRY_MS * 2 ** failures, LAST_RETRY_MS);
     failures += 1;
     await new Promise((done) => {
@@ -317,7 +320,7 @@ export function createSaver({
     isSure = person.id === user.id;
     if (isSure) return;
     isClosed = true;
-    say("signed-out", "", `Not saved – ${person.display_name || person.name} is signed in now`);
+    say("signed-out", "", t("Not saved – {name} is signed in now", { name: person.display_name || person.name }));
     onOtherPerson(person, user);
     throw new Error(state.text); // leaves the save; we are closed
   }
@@ -384,8 +387,9 @@ export function createSaver({
     show(resolve(mergeNow(choice), choice.choices), revision, json, null, "merge");
     isWanted = true;
     keepDraft();
-    const others = choice.names.map((name) => `${name}'s labels`).join(" and ");
-    onMerged(`merged with ${others || "your labels of another window"}`, choice.names);
+    const names = new Intl.ListFormat(language).format(choice.names);
+    const what = names ? t("merged with {names}'s labels", { names }) : t("merged with your labels of another window");
+    onMerged(what, choice.names);
   }
 
   /** Show what others have saved, unless something is unsaved here: then the next save merges. */
@@ -398,7 +402,7 @@ export function createSaver({
 
   // -- State and events
 
-  function say(name, detail = "", text = TEXTS[name]) {
+  function say(name, detail = "", text = TEXTS[name]()) {
     state = { name, text, detail };
     onState(state);
   }

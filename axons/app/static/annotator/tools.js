@@ -6,6 +6,7 @@ import { boundsOf, intersection, regionOf } from "./r1.js";
 import { countInside, fillRegion, unite, wand, without } from "./regions.js";
 import { capsule } from "./strokes.js";
 import { SUBPIXEL, UNLABELLED } from "./values.js";
+import { t } from "../screens/words.js";
 
 const HANDLE_PX = 9; // how near on the screen a pointer has to come to a vertex or an edge
 const DRAG_PX = 4;
@@ -109,7 +110,7 @@ function polygonTool(page) {
     } else if (drawn.length > 2) {
       addRing(page, drawn, mode);
     } else if (drawn.length) {
-      page.say("A polygon has at least three vertices.");
+      page.say(t("A polygon has at least three vertices."));
     }
   }
 
@@ -215,10 +216,10 @@ function addRing(page, points, mode) {
     value: settings.value, rings: [ring], keep: keepOf(page, settings.value), by: user.name, src: "manual",
   });
   if (!regionOf(drawn, height, width)) {
-    page.say("The polygon covers no pixel of the tile.");
+    page.say(t("The polygon covers no pixel of the tile."));
     return;
   }
-  if (shapes.crossesItself(ring)) page.say("The outline crosses itself: where it does, inside and outside change places.");
+  if (shapes.crossesItself(ring)) page.say(t("The outline crosses itself: where it does, inside and outside change places."));
   const touched = mode === "new" ? [] : targets(page, drawn, mode);
   if (!touched.length) {
     const layer = mode === "subtract" ? { ...drawn, value: UNLABELLED, keep: keepOf(page, UNLABELLED) } : drawn;
@@ -265,7 +266,7 @@ function split(page, line) {
     if (pieces.length > 1) parts.set(layer.id, pieces);
   }
   if (!parts.size) {
-    page.say("The line divides no polygon; begin and end it outside of one.");
+    page.say(t("The line divides no polygon; begin and end it outside of one."));
     return;
   }
   replaceLayers(page, parts);
@@ -519,7 +520,7 @@ function superpixelTool(page) {
     },
     down(pointer) {
       if (!page.segments()) {
-        page.say("The superpixels are being made; a moment.");
+        page.say(t("The superpixels are being made; a moment."));
         return;
       }
       painted = new Set();

@@ -1,11 +1,10 @@
 /** How the installation is: its parts, the queue, the machines, the storage, Ray's own pages, a backup. */
 
 import { every, get, link, make, poll, section, snippet, table } from "./base.js";
-import { number, t, time } from "./words.js";
+import { number, size, t, time } from "./words.js";
 
 const EVERY_MS = 5000;
 const MOST_JOBS = 500;
-const GIB = 2 ** 30;
 
 export async function drawOverview(main) {
   const health = make("div", { "aria-live": "polite" });
@@ -85,7 +84,7 @@ function nodeRow(node) {
     node.gpus.total
       ? used(t("GPUs of {name}", { name: node.name }), node.gpus, (value) => number(value, Number.isInteger(value) ? 0 : 2), node.accelerator)
       : t("none"),
-    node.memory ? used(t("Memory of {name}", { name: node.name }), node.memory, gibibytes) : t("not known"),
+    node.memory ? used(t("Memory of {name}", { name: node.name }), node.memory, size) : t("not known"),
     work,
   ];
 }
@@ -97,16 +96,15 @@ function used(label, { total, used: taken }, text, note = null) {
     note ? make("small", {}, note) : null);
 }
 
-const gibibytes = (bytes) => t("{n} GiB", { n: number(bytes / GIB, 1) });
 
 // -- Storage -------------------------------------------------------------------------------------------------------------
 
 function drawStorage(place, storage) {
-  const rows = storage.people.map((person) => [person.user_name, number(person.num_projects), gibibytes(person.num_bytes),
+  const rows = storage.people.map((person) => [person.user_name, number(person.num_projects), size(person.num_bytes),
     make("meter", { max: storage.limit_bytes, value: person.num_bytes, "aria-label": t("Storage of {name}", { name: person.user_name }) })]);
   place.append(
-    make("p", {}, t("Images take {used}; the server's disk has {free} left.", { used: gibibytes(storage.num_bytes), free: gibibytes(storage.free_bytes) })),
-    make("p", { className: "quiet" }, t("Each person may have {limit}, unless another limit was set.", { limit: gibibytes(storage.limit_bytes) })),
+    make("p", {}, t("Images take {used}; the server's disk has {free} left.", { used: size(storage.num_bytes), free: size(storage.free_bytes) })),
+    make("p", { className: "quiet" }, t("Each person may have {limit}, unless another limit was set.", { limit: size(storage.limit_bytes) })),
     ...cleanedUp(storage.cleanup),
     rows.length ? table(t("Images in the projects of each person, the largest first"), [t("Person"), t("Projects"), t("Size"), t("Of what is allowed")], rows) : make("p", {}, t("Nobody has a project yet.")));
 }
@@ -121,7 +119,7 @@ function cleanedUp(cleanup) {
   if (cleanup.problem) worries.push(cleanup.problem);
   return [
     make("p", {}, t("In the storage: images and predictions {projects}, training sets {sets}, runs and models {models}.",
-      { projects: gibibytes(projects), sets: gibibytes(sets), models: gibibytes(models) })),
+      { projects: size(projects), sets: size(sets), models: size(models) })),
     make("p", { className: "quiet" }, t("Last cleaned up {time}: {reason}.", { time: time(cleanup.finished_at), reason: cleanup.reason })),
     ...worries.map((worry) => make("p", { className: "bad" }, worry)),
     ...(cleanup.missing.length ? [make("ul", {}, ...cleanup.missing.map((missing) => make("li", {}, missing)))] : [])];

@@ -2,7 +2,7 @@
 
 import { ask, button, choice, every, field, isOver, link, make, noteInAddress, poll, post, stateText, table } from "./base.js";
 import { KINDS } from "./bell.js";
-import { language, number, t } from "./words.js";
+import { fromServer, language, number, t } from "./words.js";
 
 const EVERY_MS = 3000;
 const PAGE = 100;
@@ -93,7 +93,7 @@ class JobList {
       if (box.disabled) this.chosen.delete(now.id);
       box.checked = this.chosen.has(now.id);
       element.dataset.state = now.state;
-      const texts = [progressText(now), now.user_name ?? "–", now.ahead === null ? "–" : number(now.ahead + 1), ago(now.created_at), now.reason || "–"];
+      const texts = [progressText(now), now.user_name ?? "–", now.ahead === null ? "–" : number(now.ahead + 1), ago(now.created_at), fromServer(now.reason) || "–"];
       texts.forEach((text, place) => { if (cells[place].textContent !== text) cells[place].textContent = text; });
     };
     const row = { element, tell };
@@ -130,7 +130,7 @@ class JobList {
     const { cancelled, refused } = await post("jobs:cancel", { job_ids: ids });
     this.chosen.clear();
     await this.show(this.most);
-    if (refused.length) throw new Error(t("{done} jobs are being cancelled; {num} were not: {why}", { done: number(cancelled.length), num: number(refused.length), why: refused[0].reason }));
+    if (refused.length) throw new Error(t("{done} jobs are being cancelled; {num} were not: {why}", { done: number(cancelled.length), num: number(refused.length), why: fromServer(refused[0].reason) }));
     return t("{done} jobs are being cancelled.", { done: number(cancelled.length) });
   }
 }

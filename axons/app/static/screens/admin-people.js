@@ -1,6 +1,7 @@
 /** Everybody's accounts: find, add, change the role, give a new password, disable. */
 
 import { ask, button, carefulButton, choice, complain, field, form, get, link, make, noteInAddress, patch, post, section, snippet } from "./base.js";
+import { gpuMinutes, personLimits } from "./person-limits.js";
 import { t, time } from "./words.js";
 
 const PAGE = 50;
@@ -46,6 +47,11 @@ function personCard(user, me) {
         isMe ? null : resetButton(),
         isMe ? null : activeButton(),
         link(t("What {name} did", { name: user.name }), "/admin", { part: "audit", actor: user.id })),
+      make("p", {}, t("GPU minutes: {used}", { used: gpuMinutes(user.gpu_minutes, user.limits.max_gpu_minutes) })),
+      user.role === "student" ? personLimits(user.id, user.name, user.limits, (limits) => {
+        user.limits = limits;
+        draw();
+      }) : null,
       isMe ? make("p", { className: "quiet" }, t("This is you; your password is changed on the page “Account”.")) : null,
       secret);
   };

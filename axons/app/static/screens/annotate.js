@@ -8,7 +8,7 @@ import { drawFiles } from "./annotate-files.js";
 import { drawHelp } from "./annotate-help.js";
 import { drawTiles } from "./annotate-tiles.js";
 import { addressOf, button, choice, empty, every, field, get, idInAddress, link, make, noteInAddress, post, watchJob } from "./base.js";
-import { t } from "./words.js";
+import { fromServer, t } from "./words.js";
 
 const QUEUE = /^[A-Za-z0-9_-]{1,64}(,[A-Za-z0-9_-]{1,64})*$/;
 
@@ -144,8 +144,8 @@ async function queue({ project, watch: watchHere }) {
     const next = await get(`projects/${project.id}/queue/next?${wanted}`);
     place.replaceChildren(...(next.tile
       ? [make("a", { className: "primary", href: queryWith({ tile: next.tile.id }) }, t("Annotate the next tile")),
-        make("span", { className: "quiet", role: "status" }, t("Why this one: {reason}", { reason: next.reason }))]
-      : [make("span", { role: "status" }, t("No tile waits: {reason}.", { reason: next.reason })),
+        make("span", { className: "quiet", role: "status" }, t("Why this one: {reason}", { reason: fromServer(next.reason) }))]
+      : [make("span", { role: "status" }, t("No tile waits: {reason}.", { reason: fromServer(next.reason) })),
         project.num_images ? null : link(t("Add images"), "/images", { project: project.id }, { className: "primary" })].filter(Boolean)));
   };
   for (const chosen of [order, owner, status]) {

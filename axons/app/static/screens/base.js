@@ -1,6 +1,6 @@
 /** What every screen is made of: elements, REST, and buttons that say how it went. Text from elsewhere is never markup. */
 
-import { t } from "./words.js";
+import { fromServer, t } from "./words.js";
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const ID_BYTES = 18;
@@ -221,7 +221,7 @@ export function newId() {
 /** What the server refuses: `message` is its sentence, `field` what to correct, `status` the number. */
 export class RequestFailed extends Error {
   constructor(status, answer) {
-    super(answer?.detail ?? t("The server answered {status}.", { status }));
+    super(answer?.detail ? fromServer(answer.detail) : t("The server answered {status}.", { status }));
     Object.assign(this, { status, field: answer?.field ?? null });
   }
 }
@@ -326,5 +326,5 @@ export const stateText = (job) => STATES[job.state]?.() ?? job.state;
 function jobText(job) {
   const place = job.state === "queued" && job.ahead !== null ? ` · ${t("{ahead} before it", { ahead: job.ahead })}` : "";
   const share = job.progress ? ` ${Math.round(100 * job.progress)} %` : "";
-  return `${stateText(job)}${share}${place}${job.reason ? ` · ${job.reason}` : ""}`;
+  return `${stateText(job)}${share}${place}${job.reason ? ` · ${fromServer(job.reason)}` : ""}`;
 }

@@ -2,7 +2,7 @@
 
 import { addressOf, get, make, poll, say, stateText } from "./base.js";
 import { disclosure } from "./menu.js";
-import { number, t, time } from "./words.js";
+import { fromServer, number, t, time } from "./words.js";
 
 const EVERY_MS = 15_000;
 const MOST = 50; // jobs that are looked through
@@ -70,5 +70,5 @@ function line(job, isFresh) {
   const [path, query] = PLACES[job.kind]?.(job.target_id) ?? [null];
   const words = [isFresh ? make("strong", {}, text(job)) : text(job), make("small", {}, ` ${time(job.finished_at)}`)];
   const way = path && job.project_id ? make("a", { href: addressOf(path, { project: job.project_id, ...query }) }, ...words) : make("span", {}, ...words);
-  return make("li", {}, way, job.state === "failed" ? make("p", { className: "bad" }, job.reason) : null);
+  return make("li", {}, way, job.state === "failed" ? make("p", { className: "bad" }, fromServer(job.reason)) : null);
 }

@@ -2,6 +2,7 @@
 
 import { button, carefulButton, field, form, make, patch, post, remove, saveText, table } from "./base.js";
 import { cardTable } from "./class-table.js";
+import { personLimits } from "./person-limits.js";
 import { t } from "./words.js";
 
 const MAX_NAMES = 200;
@@ -57,7 +58,8 @@ function studentCells(classroom, member, renew) {
   return [member.display_name || name, make("code", {}, name), state, make("span", { className: "whole row" },
     carefulButton(t("New password"), t("End the old one of {name}?", { name }), () => renew(member)),
     toggle,
-    takeOut(classroom, member))];
+    takeOut(classroom, member),
+    personLimits(member.user_id, name, member.limits, (limits) => { member.limits = limits; }))];
 }
 
 function takeOut(classroom, member) {

@@ -2,7 +2,8 @@
 
 import { choice, field, get, link, make, noteInAddress, poll, section, stateText } from "./base.js";
 import { cardTable } from "./class-table.js";
-import { language, number, t } from "./words.js";
+import { gpuMinutes } from "./person-limits.js";
+import { fromServer, language, number, t } from "./words.js";
 
 const EVERY_MS = 5000;
 const DEFAULT_MINUTES = "30";
@@ -57,8 +58,16 @@ function summary(classroom, rows) {
   ].join(" ");
 }
 
-/** A limit as it holds for the students of the class. */
-const limitOf = (classroom, name) => classroom.limits[name] ?? classroom.default_limits[name];
+/** A limit as it holds for the students of the class, or for one of them. */
+const limitOf = (classroom, name, row = null) => row?.limits[name] ?? classroom.limits[name] ?? classroom.default_limits[name];
+
+/** With a limit, the minutes that it counts: those outside of the class, too. */
+function gpuCell(row, classroom) {
+  const most = limitOf(classroom, "max_gpu_minutes", row);
+  if (most === null) return gpuMinutes(row.gpu_minutes, null);
+  const isUsedUp = row.all_gpu_minutes >= most;
+  return make("span", isUsedUp ? { className: "bad" } : {}, `${isUsedUp ? "⚠ " : ""}${gpuMinutes(row.all_gpu_minutes, most)}`);
+}
 
 function cells(row, classroom) {
   const tiles = row.num_tiles_by_status;
@@ -73,7 +82,7 @@ function cells(row, classroom) {
     number(row.num_models),
     number(row.num_predictions),
     number(row.num_hand_ins),
-    t("{n} min", { n: number(row.gpu_minutes, row.gpu_minutes < 10 ? 1 : 0) }),
+    gpuCell(row, classroom),
     row.last_change_at ? ago(row.last_change_at) : "–",
   ];
 }
@@ -96,7 +105,7 @@ function state(row) {
 function whyStuck(row) {
   if (row.stuck_because === "not begun") return t("has no project in the class yet");
   if (row.stuck_because === "nothing changed") return t("the last change was {time}", { time: ago(row.last_change_at) });
-  return t("the last training failed – {why}", { why: row.reason });
+  return t("the last training failed – {why}", { why: fromServer(row.reason) });
 }
 
 const KINDS = {
@@ -109,13 +118,13 @@ function waiting(job) {
   if (job.state !== "queued") return t("{what}: {state}", { what, state: `${stateText(job)} ${Math.round(100 * job.progress)} %` });
   const place = job.ahead ? t("{ahead} before it", { ahead: job.ahead }) : t("starts next");
   // The reason says the place in the queue again, unless something else holds the job up.
-  const why = /^(starts next|waits for \d+ other jobs?)$/.test(job.reason) ? "" : ` – ${job.reason}`;
+  const why = /^(starts next|waits for \d+ other jobs?)$/.test(job.reason) ? "" : ` – ${fromServer(job.reason)}`;
   return t("{what}: {state}", { what, state: `${t("waiting")}, ${place}${why}` });
 }
 
 function trainings(row, classroom) {
   const { done, failed, cancelled } = row.num_trainings_by_state;
-  const most = limitOf(classroom, "max_active_trainings");
+  const most = limitOf(classroom, "max_active_trainings", row);
   const parts = [done ? t("{n} done", { n: done }) : null, failed ? t("{n} failed", { n: failed }) : null, cancelled ? t("{n} stopped", { n: cancelled }) : null];
   const active = row.num_active_trainings ? t("{n} of {most} allowed are open", { n: row.num_active_trainings, most }) : null;
   return [...parts, active].filter(Boolean).join(", ") || number(0);

@@ -24,6 +24,7 @@ const MEGA = 1e6;
 const LIMITS = () => [
   ["max_active_trainings", t("Trainings of a student at a time"), 1, { min: 0, max: 100, step: 1 }],
   ["max_training_minutes", t("Longest training, minutes"), 1, { min: 0.1, max: 10_000, step: "any" }],
+  ["max_gpu_minutes", t("GPU minutes of a student in all"), 1, { min: 0, step: "any" }],
   ["max_prediction_pixels", t("Largest image predicted at once, megapixels"), MEGA, { min: 0.001, step: "any" }],
   ["max_project_bytes", t("Storage of a project, GiB"), GIB, { min: 0, step: "any" }],
   ["max_user_bytes", t("Storage of all projects of a student, GiB"), GIB, { min: 0, step: "any" }],
@@ -33,7 +34,8 @@ export function limitsForm(classroom) {
   const fields = LIMITS().map(([name, text, unit, attributes]) => {
     const value = classroom.limits[name];
     const input = make("input", { type: "number", name, value: value === null ? "" : value / unit, ...attributes });
-    return field(text, input, t("{n} where the field is empty", { n: plain(classroom.default_limits[name] / unit) }));
+    const otherwise = classroom.default_limits[name];
+    return field(text, input, otherwise === null ? t("no limit where the field is empty") : t("{n} where the field is empty", { n: plain(otherwise / unit) }));
   });
   return form(fields, t("Save the limits"), async (values) => {
     const limits = Object.fromEntries(LIMITS().map(([name, , unit]) => [name, values[name] === "" ? null : unit === 1 ? Number(values[name]) : Math.round(Number(values[name]) * unit)]));

@@ -2,7 +2,7 @@
 
 import { button, carefulButton, complain, empty, every, field, form, get, idInAddress, link, make, noteInAddress, picture, post, remove, say, section, table, watchJob } from "./base.js";
 import { splitName } from "./dataset-split.js";
-import { number, t, time } from "./words.js";
+import { fromServer, number, t, time } from "./words.js";
 
 const SPLITS = ["train", "val", "test"];
 
@@ -26,7 +26,7 @@ function freezing(screen, versions) {
     name.value = "";
     watchJob(job, made.job).then(async (ended) => {
       await drawVersions(versions, screen);
-      say(ended.reason, ended.state === "done" ? "good" : "bad");
+      say(fromServer(ended.reason), ended.state === "done" ? "good" : "bad");
     }).catch(complain);
     await drawVersions(versions, screen);
   }, { isMain: true }), job);

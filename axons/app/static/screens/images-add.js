@@ -2,7 +2,7 @@
 
 import { button, every, get, idInAddress, isOver, make, noteInAddress, post, section, table, watchJob } from "./base.js";
 import { sendFile } from "./upload.js";
-import { number, t } from "./words.js";
+import { fromServer, number, t } from "./words.js";
 
 const AT_ONCE = 3;
 
@@ -59,10 +59,11 @@ function showOutcome(place, job) {
     noteInAddress({ import: null });
     place.replaceChildren();
   });
-  const said = t("{n} images were imported.", { n: number(job.result.num_images ?? 0) });
-  const reason = job.state === "done" ? "" : make("p", { className: "bad", role: "alert" }, job.reason);
-  const rows = refused.map((row) => [row.name, row.reason]);
-  const title = t("{n} files were refused; all others are in.", { n: refused.length });
+  const { num_images: count = 0 } = job.result;
+  const said = count === 1 ? t("1 image was imported.") : t("{n} images were imported.", { n: number(count) });
+  const reason = job.state === "done" ? "" : make("p", { className: "bad", role: "alert" }, fromServer(job.reason));
+  const rows = refused.map((row) => [row.name, fromServer(row.reason)]);
+  const title = refused.length === 1 ? t("1 file was refused; all others are in.") : t("{n} files were refused; all others are in.", { n: refused.length });
   place.replaceChildren(section(t("Import"), make("p", {}, said), reason, rows.length ? table(title, [t("File"), t("Reason")], rows) : "", close));
 }
 

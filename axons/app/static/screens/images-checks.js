@@ -23,7 +23,9 @@ export async function drawChecks(place, project, mayEdit, onChange) {
   const open = findings.filter((row) => !row.is_excluded).length;
   const summary = findings.length
     ? t("{open} of {all} findings are still in use. Look at each; a finding is a hint, not a fault.", { open, all: findings.length })
-    : t("Nothing stands out in {n} images: no copies, no odd sizes, no blur, no clipped exposure.", { n: num_images });
+    : num_images === 1
+      ? t("Nothing stands out in the image: no blur, no clipped exposure.")
+      : t("Nothing stands out in {n} images: no copies, no odd sizes, no blur, no clipped exposure.", { n: num_images });
   const counts = sizes.slice(0, 6).map((row) => t("{width} × {height} px, {channels}: {n}", {
     width: row.width, height: row.height, n: row.num_images, channels: row.channels === 1 ? t("grey") : t("colour"),
   }));

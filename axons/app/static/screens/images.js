@@ -78,7 +78,7 @@ async function drawList(place, project, search, mayEdit, onChange) {
     await again();
   });
   const next = link(t("Annotate these images"), "/annotate", { project: project.id }, { className: "button" });
-  place.replaceChildren(section(t("{n} images", { n: number(project.num_images) }), make("div", { className: "row end" }, finding, next), body, more));
+  place.replaceChildren(section(project.num_images === 1 ? t("1 image") : t("{n} images", { n: number(project.num_images) }), make("div", { className: "row end" }, finding, next), body, more));
 }
 
 function drawRow(image, mayEdit, again, onChange) {

@@ -4,7 +4,7 @@ import { button, carefulButton, get, make, noteInAddress, remove, section, table
 import { compare } from "./compare.js";
 import { acceptButton } from "./predict-accept.js";
 import { openViewer } from "./viewer.js";
-import { number, t } from "./words.js";
+import { fromServer, number, t } from "./words.js";
 
 /** Draw a prediction into its place; who edits the project may delete it. */
 export async function drawResult(place, id, { models, mayEdit }) {
@@ -12,7 +12,7 @@ export async function drawResult(place, id, { models, mayEdit }) {
   const model = models.find((found) => found.id === row.model_id);
   const title = model ? `${row.name} · ${model.name} ${t("version {version}", model)}` : row.name;
   if (row.state !== "done") {
-    const text = row.state === "failed" ? t("It could not be predicted: {reason}", { reason: row.reason }) : t("It is not done yet; open it again when it is.");
+    const text = row.state === "failed" ? t("It could not be predicted: {reason}", { reason: fromServer(row.reason) }) : t("It is not done yet; open it again when it is.");
     place.replaceChildren(section(title, make("p", { className: row.state === "failed" ? "bad" : "quiet" }, text)));
     return;
   }

@@ -8,7 +8,7 @@ import { drawResult } from "./predict-result.js";
 import { outside } from "./predict-snippets.js";
 import { term } from "./terms.js";
 import { sendFile } from "./upload.js";
-import { t, time } from "./words.js";
+import { fromServer, t, time } from "./words.js";
 
 const EDITORS = new Set(["owner", "editor", "educator", "administrator"]);
 const BUSY_PAUSE_MS = 5000;
@@ -272,5 +272,5 @@ function watchList(screen, drawn) {
 }
 
 function stateOf(row) {
-  return { queued: t("waiting"), running: t("running"), failed: `${t("failed")}: ${row.reason}` }[row.state] ?? null;
+  return { queued: t("waiting"), running: t("running"), failed: `${t("failed")}: ${fromServer(row.reason)}` }[row.state] ?? null;
 }

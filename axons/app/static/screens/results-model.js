@@ -4,7 +4,7 @@ import { choice, field, form, isOver, make, post, section, stateText, table, wat
 import { exportForm } from "./model-export.js";
 import { onWhat, score, splitText } from "./results-runs.js";
 import { setName } from "./results-scores.js";
-import { number, t, time } from "./words.js";
+import { fromServer, number, t, time } from "./words.js";
 
 /** @param {object} closely see `drawClosely` in results.js */
 export async function drawModel(closely) {
@@ -22,7 +22,7 @@ function drawEvaluations(closely) {
   const rows = evaluations.map((row) => [
     setName(sets, row.training_set_id),
     splitText(row.split),
-    row.state === "done" ? `${score(row.scores.mean_iou)} (${onWhat(row.split, row.scores)})` : `${stateText(row)}${row.reason ? ` · ${row.reason}` : ""}`,
+    row.state === "done" ? `${score(row.scores.mean_iou)} (${onWhat(row.split, row.scores)})` : `${stateText(row)}${row.reason ? ` · ${fromServer(row.reason)}` : ""}`,
     time(row.created_at),
     row.scores.classes ? make("button", { type: "button", onclick: () => look({ scores: row.id }) }, t("Show these scores")) : null,
   ]);

@@ -5,11 +5,10 @@ import { lineChart } from "./chart.js";
 import { hints } from "./hints.js";
 import { runName, score } from "./results-runs.js";
 import { samplesOf } from "./samples.js";
-import { number, t } from "./words.js";
+import { fromServer, number, size, t } from "./words.js";
 
 const RESTART = /attempt (\d+) goes on from epoch (\d+)/g;
 const LOG_EVERY = 5;
-const GIB = 2 ** 30;
 
 /** A section that shows a run, and follows it until it is over. */
 export function watchRun(run, context) {
@@ -103,8 +102,8 @@ function drawState(run, seen, parts, context, follow) {
     [t("Epoch"), status.epoch || null],
     [t("Best epoch"), best ? t("{n} (mean IoU {score} on validation)", { n: best.epoch, score: score(best.val_mean_iou) }) : null],
     [t("Device"), status.device],
-    [t("Memory"), gibibytes(status.memory_bytes)],
-    [t("GPU memory"), gibibytes(status.gpu_memory_bytes)],
+    [t("Memory"), status.memory_bytes ? size(status.memory_bytes) : null],
+    [t("GPU memory"), status.gpu_memory_bytes ? size(status.gpu_memory_bytes) : null],
     [t("GPU in use"), share(status.gpu_share)],
     [t("Processors in use"), share(status.cpu_share)],
     [t("Waiting for data"), share(status.data_wait_share)],
@@ -121,7 +120,7 @@ function whyItWaits(run) {
     ? run.ahead === 0 ? t("next in the queue") : t("{n} before it in the queue", { n: run.ahead })
     : "";
   const stopping = run.is_stopping ? t("it stops, and its best epoch becomes a model") : "";
-  return [stopping, ahead, run.reason].filter(Boolean).join(" · ");
+  return [stopping, ahead, fromServer(run.reason)].filter(Boolean).join(" · ");
 }
 
 function ways(run, { project, mayEdit }, follow) {
@@ -163,7 +162,7 @@ function howItEnded(run, { epochs }) {
     ? t("Press Resume to go on from there. If it fails again the same way, train again with a smaller crop or batch.")
     : t("Press Resume to go on from there; at the end the best state becomes a model.");
   return [make("div", { className: run.state === "failed" ? "verdict bad" : "verdict warn" },
-    make("p", {}, make("strong", {}, run.reason || stateText(run))), make("p", {}, kept), make("p", {}, next))];
+    make("p", {}, make("strong", {}, fromServer(run.reason) || stateText(run))), make("p", {}, kept), make("p", {}, next))];
 }
 
 function imagesOf(run, sets) {
@@ -179,7 +178,6 @@ function duration(seconds) {
   return seconds < 90 ? t("{n} s", { n: Math.round(seconds) }) : t("{n} min", { n: number(seconds / 60, 1) });
 }
 
-const gibibytes = (bytes) => (bytes ? t("{n} GiB", { n: number(bytes / GIB, 1) }) : null);
 const share = (value) => (Number.isFinite(value) ? `${Math.round(100 * value)} %` : null);
 
 // -- Curves and hints ----------------------------------------------------------------------------------------------------

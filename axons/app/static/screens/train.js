@@ -6,6 +6,7 @@
 import {
   RequestFailed, addressOf, choice, complain, empty, every, field, get, idInAddress, link, make, noteInAddress, post, section, stateText, table,
 } from "./base.js";
+import { gpuMinutes } from "./person-limits.js";
 import { runName, score } from "./results-runs.js";
 import { schemaForm } from "./schema-form.js";
 import { explained } from "./terms.js";
@@ -52,7 +53,9 @@ async function drawStart({ project, sets, mayEdit, me }) {
     return [empty(t("There is no frozen training set yet. Freeze one first: it holds the labelled tiles to learn from."),
       link(t("Make a training set"), "/dataset", { project: project.id }, { className: "primary" }))];
   }
-  const [schema, models] = await Promise.all([get("schemas/train"), every("models", 500)]);
+  const [schema, models, limits] = await Promise.all([
+    get("schemas/train"), every("models", 500), get(`projects/${project.id}/training-limits`),
+  ]);
   const advanced = schemaForm(schema, { without: me.user.role === "administrator" ? OWN_PLACE.slice(0, 2) : OWN_PLACE });
   const settings = make("details", { className: "advanced" },
     make("summary", {}, t("Advanced settings")),
@@ -78,6 +81,7 @@ async function drawStart({ project, sets, mayEdit, me }) {
     field(t("Training set"), set), counts,
     presets(),
     make("div", { className: "row" }, field(t("Start from an earlier model"), init), field(t("Device"), device)),
+    quotaOf(limits),
     settings, wrong, start);
   made.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -97,6 +101,14 @@ async function drawStart({ project, sets, mayEdit, me }) {
     }
   });
   return [section(t("Start a training"), made)];
+}
+
+/** What one may use on GPUs, and has used; null where there is no limit. */
+function quotaOf({ gpu_minutes: used, max_gpu_minutes: allowed }) {
+  if (allowed === null) return null;
+  const said = t("GPU minutes used: {used}.", { used: gpuMinutes(used, allowed) });
+  const after = used >= allowed ? t("They are used up: choose the CPU as device, or ask your educator for more.") : "";
+  return make("p", { className: used >= allowed ? "warn" : "quiet" }, [said, after].join(" "));
 }
 
 /** Show what the server refuses where it can be corrected. */
