@@ -5,7 +5,7 @@ from fastapi.responses import FileResponse
 from sqlmodel import Session
 
 from axons.app.rest.context import ActorOf, Id, PlatformOf
-from axons.app.rest.downloads import file_answer, file_of
+from axons.app.rest.downloads import file_answer, file_of, log_download
 from axons.app.services import annotation_files
 from axons.app.services.annotation_files import AnnotationImportCreate, ExportCreate
 from axons.app.services.jobs import JobPublic, get_job, public_jobs
@@ -45,4 +45,6 @@ def get_job_file(platform: PlatformOf, actor: ActorOf, job_id: Id) -> FileRespon
 
     key, name = platform.database.read(find)
     media_type = "application/zip" if name.endswith(".zip") else "application/octet-stream"
-    return file_answer(platform.storage.local_path(key), name, media_type)
+    path = platform.storage.local_path(key)
+    log_download(platform, actor, "job", job_id, name)
+    return file_answer(path, name, media_type)

@@ -10,6 +10,10 @@ from typing import Any
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
+from axons.app.platform import Platform
+from axons.app.policy import Actor
+from axons.app.services import audit
+
 _PRIVATE = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 _PACKED = (".json", ".txt", ".csv", ".html")  # the others would not get smaller
 
@@ -18,6 +22,13 @@ def file_of(*media_types: str) -> dict[int | str, dict[str, Any]]:
     """The description of an answer that is a file, for `responses` of a route."""
     content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}
     return {200: {"content": content, "description": "The file."}}
+
+
+def log_download(platform: Platform, actor: Actor, kind: str, object_id: str, file: str) -> None:
+    """Write into the audit who takes what with them, before the first byte leaves."""
+    platform.database.write(
+        lambda session: audit.record(session, actor, f"{kind}.download", kind, object_id, file=file)
+    )
 
 
 def zip_answer(name: str, files: Mapping[str, Path | bytes]) -> FileResponse:

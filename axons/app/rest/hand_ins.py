@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
+from axons.app.rest.downloads import log_download
 from axons.app.services import assignments
 from axons.app.services.assignments import HandInPublic, MarkCreate, MarkPublic
 from axons.errors import NotFound
@@ -35,7 +36,9 @@ def get_report(platform: PlatformOf, actor: ActorOf, hand_in_id: Id) -> HTMLResp
     row = platform.database.read(lambda session: assignments.get_hand_in(session, actor, hand_in_id))
     if row.report_key is None:
         raise NotFound("nothing but a project was handed in; there is no report")
-    return HTMLResponse(platform.storage.read(row.report_key), headers={"Content-Security-Policy": _ALONE})
+    page = platform.storage.read(row.report_key)
+    log_download(platform, actor, "hand_in", row.id, "report.html")
+    return HTMLResponse(page, headers={"Content-Security-Policy": _ALONE})
 
 
 @router.post("/hand-ins/{hand_in_id}/return", operation_id="return_hand_in")

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from axons.app import pictures
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import file_answer, file_of
+from axons.app.rest.downloads import file_answer, file_of, log_download
 from axons.app.rest.pictures import JPEG, PNG, IfNoneMatch, etag_of, picture, picture_of
 from axons.app.rest.projects import Search
 from axons.app.services import checks, editor, images, imports
@@ -181,6 +181,7 @@ def download_original(platform: PlatformOf, actor: ActorOf, image_id: Id) -> Fil
     if image.original_key is None:
         raise NotFound(f"the file of image {image.name!r} was not kept; new projects can choose to keep originals")
     path = platform.storage.local_path(image.original_key, sha256=image.sha256)
+    log_download(platform, actor, "image", image.id, image.name)
     return file_answer(path, image.name, "application/octet-stream")
 
 

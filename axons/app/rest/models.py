@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from axons.app.platform import Platform
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import file_of, zip_answer
+from axons.app.rest.downloads import file_of, log_download, zip_answer
 from axons.app.rest.problems import documented
 from axons.app.services import models
 from axons.app.services.jobs import JobPublic, public_jobs
@@ -95,7 +95,9 @@ def download_model(platform: PlatformOf, actor: ActorOf, model_id: Id) -> FileRe
     model, _ = platform.database.read(lambda session: models.get_model(session, actor, model_id))
     storage = platform.storage.at(model.key)
     files = {name: storage.local_path(name) for name in models.model_files() if storage.exists(name)}
-    return zip_answer(f"{model.name}-v{model.version}", files)
+    name = f"{model.name}-v{model.version}"
+    log_download(platform, actor, "model", model.id, name)
+    return zip_answer(name, files)
 
 
 @router.post("/models/{model_id}/export", operation_id="export_model", status_code=202, responses=documented(501))

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import bytes_answer, file_answer, file_of, safe_name, zip_answer
+from axons.app.rest.downloads import bytes_answer, file_answer, file_of, log_download, safe_name, zip_answer
 from axons.app.rest.problems import documented
 from axons.app.services import predictions
 from axons.app.services.accept_predictions import Accepted, PredictionAccept, accept_prediction
@@ -98,6 +98,7 @@ def download_predictions_csv(platform: PlatformOf, actor: ActorOf, project_id: I
         return project.name, predictions.predictions_csv(rows)
 
     name, text = platform.database.read(read)
+    log_download(platform, actor, "project", project_id, f"{name}-predictions.csv")
     return bytes_answer(text.encode(), "text/csv; charset=utf-8", name=f"{name}-predictions.csv")
 
 
@@ -129,6 +130,7 @@ def download_predictions_zip(
         files[f"{name}.mask{path.suffix}"] = path
         files[f"{name}.overlay.png"] = predictions.overlay_png(platform, row, model, image, opacity=0.45)
     files["areas.csv"] = predictions.predictions_csv([(row, model) for row, model, _ in found]).encode()
+    log_download(platform, actor, "project", project_id, f"{project_name}-predictions.zip")
     return zip_answer(f"{project_name}-predictions", files)
 
 
@@ -150,7 +152,9 @@ def download_mask(platform: PlatformOf, actor: ActorOf, prediction_id: Id) -> Fi
     """The mask: class indices as a palette PNG, or a tiled TIFF where the image is large or a GeoTIFF."""
     row, _ = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))
     path, media_type = predictions.mask_file(platform, row)
-    return file_answer(path, f"{row.name}.mask{path.suffix}", media_type)
+    name = f"{row.name}.mask{path.suffix}"
+    log_download(platform, actor, "prediction", row.id, name)
+    return file_answer(path, name, media_type)
 
 
 @router.get(
@@ -185,6 +189,7 @@ def download_prediction_csv(platform: PlatformOf, actor: ActorOf, prediction_id:
     """What each class covers, as CSV."""
     pair = platform.database.read(lambda session: predictions.get_prediction(session, actor, prediction_id))
     text = predictions.predictions_csv([pair])
+    log_download(platform, actor, "prediction", pair[0].id, f"{pair[0].name}.csv")
     return bytes_answer(text.encode(), "text/csv; charset=utf-8", name=f"{pair[0].name}.csv")
 
 

@@ -11,7 +11,7 @@ from axons.app.jobs.ray_work import submit_line
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
-from axons.app.rest.downloads import bytes_answer, file_of, zip_answer
+from axons.app.rest.downloads import bytes_answer, file_of, log_download, zip_answer
 from axons.app.rest.problems import documented
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate, RunPublic
@@ -157,7 +157,9 @@ def get_run_report(platform: PlatformOf, actor: ActorOf, run_id: Id, download: b
     """The report of a finished run, one HTML page that opens offline."""
     run, _ = _run(platform, actor, run_id)
     page = render_report(platform.uri(run.key)).encode()
-    return bytes_answer(page, "text/html", name=f"{run.name}-{run.number}-report.html" if download else None)
+    name = f"{run.name}-{run.number}-report.html"
+    log_download(platform, actor, "run", run.id, name)
+    return bytes_answer(page, "text/html", name=name if download else None)
 
 
 @router.get(
@@ -170,7 +172,9 @@ def get_run_report_pdf(platform: PlatformOf, actor: ActorOf, run_id: Id) -> Resp
     """The report of a finished run as PDF."""
     run, _ = _run(platform, actor, run_id)
     pages = render_pdf(platform.uri(run.key))
-    return bytes_answer(pages, "application/pdf", name=f"{run.name}-{run.number}-report.pdf")
+    name = f"{run.name}-{run.number}-report.pdf"
+    log_download(platform, actor, "run", run.id, name)
+    return bytes_answer(pages, "application/pdf", name=name)
 
 
 @router.get(
@@ -186,7 +190,9 @@ def download_run_tensorboard(platform: PlatformOf, actor: ActorOf, run_id: Id) -
     keys = [stored.key for stored in storage.list_objects("tensorboard")]
     if not keys:
         raise NotFound(f"run {run.number} has no curves yet; wait for its first epoch")
-    return zip_answer(f"{run.name}-{run.number}-tensorboard", {key: storage.read(key) for key in keys})
+    name = f"{run.name}-{run.number}-tensorboard"
+    log_download(platform, actor, "run", run.id, name)
+    return zip_answer(name, {key: storage.read(key) for key in keys})
 
 
 @router.delete("/{run_id}", operation_id="delete_run", status_code=204)
