@@ -46,6 +46,9 @@ class Settings(BaseSettings):
 
     trash_days: float = Field(30, ge=0, description="What a person deletes can be restored for so long.")
     temporary_hours: float = Field(24, gt=0, description="Temporary objects are deleted after so long.")
+    archive_days: float = Field(
+        90, ge=1, description="Of runs that ended, and projects archived, so long ago what can be spared is deleted."
+    )
     max_datasets: int = Field(2, ge=1, description="Imports, freezings and exports that run at a time.")
     max_trainings: int | None = Field(
         None, ge=1, description="Trainings that run at a time; by default as many as the `driver` resource admits."

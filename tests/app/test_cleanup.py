@@ -8,7 +8,7 @@ import pytest
 
 from axons.app.jobs import cleanup
 from axons.app.services.kept_objects import busy_folders
-from axons.app.tables import Job, Model, Prediction, TrainingSet, Upload, now
+from axons.app.tables import Job, Model, Prediction, Project, Run, TrainingSet, Upload, now
 from axons.data.storage import open_storage
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, run_job
@@ -150,3 +150,79 @@ def test_an_administrator_cleans_up_at_once_and_a_second_click_is_the_same_job(p
     assert client.get("/v1/cluster/storage").json()["cleanup"]["num_bytes"] == {
         "projects": 0, "training-sets": 0, "models": 0,
     }  # fmt: skip
+
+
+def trained(platform, ana, project, training_set, name, *, days, **job):
+    """A run that ended so many days ago, with two checkpoints; gives its key."""
+    job = Job(kind="train", user_id=ana.user_id, project_id=project.id, **job)
+    job.finished_at = now() - timedelta(days=days) if job.state == "failed" else None
+    of = {"project_id": project.id, "created_by": ana.user_id, "number": len(name), "config": {}}
+
+    def add(session):
+        session.add(job)
+        session.flush()
+        session.add(Run(**of, training_set_id=training_set.id, job_id=job.id, name=name, key=f"models/{name}"))
+
+    platform.database.write(add)
+    kept = ("run.json", "metrics.json", "log.txt", "attempts/1/attempt.json", "model-epoch-00001/model.json")
+    spare = ("attempts/1/ray/epoch-1/weights.safetensors", "attempts/2/ray/epoch-2/weights.safetensors")
+    for key in (*kept, *spare):
+        platform.storage.write(f"models/{name}/{key}", b"12345")
+    return f"models/{name}", sorted(kept), sorted(spare)
+
+
+def keys_of(platform, folder):
+    return [found.key.removeprefix(f"{folder}/") for found in platform.storage.list_objects(folder)]
+
+
+@pytest.fixture
+def next_year(monkeypatch):
+    """Cleanups judge ages as if it were 120 days later."""
+    monkeypatch.setattr(cleanup, "now", lambda: now() + timedelta(days=120))
+
+
+@pytest.mark.both_databases
+def test_of_a_run_that_ended_long_ago_only_the_checkpoints_go(platform, ana, admin, tmp_path, next_year):
+    project = add_project(platform, ana)
+    training_set = add_training_set(platform, project, tmp_path)
+    args = (platform, ana, project, training_set)
+    old, kept, spare = trained(*args, "old", days=1, state="failed")
+    running, *_ = trained(*args, "running", days=0, state="running")
+    job = clean(platform, admin)
+    assert keys_of(platform, old) == kept
+    assert keys_of(platform, running) == sorted([*kept, *spare])
+    assert (job.result["trimmed"], job.result["trimmed_bytes"], job.result["swept"]) == (1, 10, 0)
+    [row] = As(platform, admin).get("/v1/audit", params={"action": "run.trim"}).json()["items"]
+    run = platform.database.read(lambda session: session.get_one(Run, row["object_id"]))
+    assert (row["actor_id"], row["detail"], run.key) == (None, {"bytes": 10}, old)
+    assert "resumed, it starts anew" in platform.database.read(lambda session: session.get_one(Job, run.job_id)).log
+    assert "trimmed" not in clean(platform, admin).result  # told once
+
+
+def test_a_run_that_ended_lately_keeps_its_checkpoints(platform, ana, admin, tmp_path, later):
+    project = add_project(platform, ana)
+    folder, kept, spare = trained(
+        platform, ana, project, add_training_set(platform, project, tmp_path), "new", days=1, state="failed"
+    )
+    clean(platform, admin)
+    assert keys_of(platform, folder) == sorted([*kept, *spare])
+
+
+def test_of_an_archived_project_goes_what_can_be_made_again(platform, ana, admin, tmp_path, next_year):
+    project, other = (add_project(platform, ana, name=name) for name in ("old", "in use"))
+    [image] = add_images(platform, ana, project, tmp_path)
+    of = {"created_by": ana.user_id, "name": "m", "version": 1, "sha256": "", "card": {}}
+    models = [Model(**of, project_id=row.id, key=f"models/{row.id}") for row in (project, other)]
+
+    def archive(session):
+        session.get_one(Project, project.id).archived_at = now()
+        session.add_all(models)
+
+    platform.database.write(archive)
+    for model in models:
+        platform.storage.write(f"{model.key}/model.safetensors", b"weights")
+        platform.storage.write(f"{model.key}/model.onnx", b"made again by the next export")
+    clean(platform, admin)
+    assert keys_of(platform, models[0].key) == ["model.safetensors"]
+    assert keys_of(platform, models[1].key) == ["model.onnx", "model.safetensors"]
+    assert platform.storage.exists(image.working_key) and platform.storage.exists(image.sheet_key)

@@ -1,6 +1,7 @@
 """What in storage is needed: the keys that rows point to, and the folders that unfinished work uses."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import true
@@ -14,6 +15,7 @@ from axons.app.tables import (
     Job,
     Model,
     Prediction,
+    Project,
     Run,
     TrainingSet,
     Upload,
@@ -53,3 +55,19 @@ def busy_folders(session: Session) -> set[str]:
         named = (job.id, job.project_id, job.target_id, job.request.get("project_id"))
         busy |= {folder for folder in named if isinstance(folder, str)} | {f"export-{job.id}-{job.attempt}"}
     return busy
+
+
+def superseded_runs(session: Session, before: datetime) -> dict[str, str]:
+    """Keys and ids of the runs that ended, or whose projects were archived, before a moment: nobody resumes them."""
+    ended = col(Job.state).in_(FINAL_STATES) & (col(Job.finished_at) < before)
+    is_archived = col(Job.state).in_(FINAL_STATES) & (col(Project.archived_at) < before)
+    statement = (
+        select(Run.key, Run.id).join(Job, col(Job.id) == Run.job_id).join(Project, col(Project.id) == Run.project_id)
+    )
+    return dict(session.exec(statement.where(ended | is_archived)).all())
+
+
+def archived_models(session: Session, before: datetime) -> dict[str, str]:
+    """Keys and ids of the models of projects that were archived before a moment."""
+    statement = select(Model.key, Model.id).join(Project, col(Project.id) == Model.project_id)
+    return dict(session.exec(statement.where(col(Project.archived_at) < before)).all())
