@@ -10,7 +10,7 @@ they took and what was answered Ray Serve counts itself.
 import logging
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
-from typing import TYPE_CHECKING, ParamSpec, get_args
+from typing import ParamSpec, get_args
 
 from ray.util.metrics import Counter, Gauge, Histogram, Metric
 from sqlalchemy import func, or_
@@ -19,9 +19,6 @@ from sqlmodel import Session, col, select
 from axons.app.platform import Platform
 from axons.app.services.uploads import free_bytes
 from axons.app.tables import Image, Job, JobKind, JobState, Run
-
-if TYPE_CHECKING:  # they bring torch, which not every process needs that counts
-    from axons.train.run import RunFolder, Status
 
 _LOG = logging.getLogger("axons.metrics")
 
@@ -99,16 +96,14 @@ def count_save(seconds: float) -> None:
 
 
 @_harmless
-def count_training(user_id: str, folder: "RunFolder", *, before_s: float, status: "Status") -> None:
-    """A training of this account has gone on; steps that it repeats after a crash do not count twice.
+def count_gpu_seconds(user_id: str, seconds: float, gpus: Callable[[], float]) -> None:
+    """A training of this account has gone on for so long; steps that it repeats after a crash do not count twice.
 
     Args:
-        before_s: of the training loop, as far as it has been counted.
+        gpus: looks up how many it has, in parts of one; asked for only if there is something to count.
     """
-    more_s = status.seconds - before_s
-    if status.is_on_gpu and more_s > 0:
-        share = folder.request().gpu_share * status.num_workers
-        figures().gpu_seconds.inc(more_s * share, {"user": user_id})
+    if seconds > 0:
+        figures().gpu_seconds.inc(seconds * gpus(), {"user": user_id})
 
 
 @_harmless

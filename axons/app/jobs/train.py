@@ -113,9 +113,9 @@ def follow(platform: Platform, cluster: Cluster, job_id: str) -> None:
         _end(platform, job, run, folder, seen)
     elif is_ours or job.state != "queued" or job.cancel_requested_at is not None:
         _carry_on(platform, cluster, job, folder, seen, is_ours=is_ours)
-    if is_ours:
-        before_s = float(run.status.get("seconds", 0.0))
-        metrics.count_training(job.user_id, folder, before_s=before_s, status=status)
+    if is_ours and status.is_on_gpu:
+        more_s = status.seconds - float(run.status.get("seconds", 0.0))
+        metrics.count_gpu_seconds(job.user_id, more_s, lambda: folder.request().gpu_share * status.num_workers)
 
 
 def _submit(platform: Platform, cluster: Cluster, job: Job, folder: RunFolder) -> None:
