@@ -92,7 +92,7 @@ class Gate:
         self._app = app
         self._platform = platform
         self._settings = platform.settings
-        self._recent = RecentVisitors(platform.database)
+        self._recent = RecentVisitors(platform.database, is_alone=platform.settings.api_replicas == 0)
         self._public_origin = "{0.scheme}://{0.netloc}".format(urlsplit(platform.settings.public_url))
         self._lookups: CapacityLimiter | None = None
         self._headers = _headers(platform.settings)

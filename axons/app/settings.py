@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
+    api_replicas: int = Field(
+        0, ge=0, description="Processes that answer REST beside the one with the screens; only with PostgreSQL."
+    )
     session_idle_minutes: int = Field(60, ge=1, description="A session ends after so long without a request.")
     session_hours: int = Field(12, ge=1, description="A session ends after so long in any case.")
     max_login_failures: int = Field(100, ge=10, description="Wrong passwords of one account before it is locked.")
@@ -55,6 +58,9 @@ class Settings(BaseSettings):
     )
     train_gpu_share: float = Field(0.75, gt=0, le=1, description="Part of a GPU that a training worker asks for.")
     segmenter_gpu_share: float = Field(0.25, ge=0, le=1, description="Part of a GPU that a Segmenter replica asks for.")
+    segmenter_min_replicas: int = Field(
+        0, ge=0, description="Segmenter replicas on a cluster's GPUs while nobody predicts; 0 lets their machine go."
+    )
 
     oidc_issuer: str | None = Field(None, description="Address of an OpenID Connect provider; signs people in.")
     oidc_client_id: str | None = Field(None, description="Our name at the provider.")

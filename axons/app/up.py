@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,15 @@ from urllib.parse import quote
 import psutil
 from pydantic import SecretStr
 from rich.console import Console
-from sqlmodel import Session, col, select
 
 from axons.app import local_ray
-from axons.app.database import Database, sqlite_taken
-from axons.app.migrate import migrate
-from axons.app.services import users
+from axons.app.preparing import prepare
 from axons.app.settings import Settings
-from axons.app.tables import Model
 from axons.errors import AxonsError, DatabaseTaken
 
 SECRET_FILE = "secret"
 
 _LOOK_EVERY_S = 1.0
-_WARM = 2  # models; each is some 100 MB
 _RAY_PROCESSES = ("gcs_server", "raylet")
 
 
@@ -95,15 +90,20 @@ def up(
         settings = _with_secrets(settings, options, environment)
         _end_leftovers(settings, options, console)
         _refuse_taken_port(options)
-        with _step(console, "Preparing the database"), _alone_with(settings):
-            code, warm = _prepare_database(settings)
+        with _step(console, "Preparing the database"):
+            prepared = prepare(settings)
         with _ray(options, settings, console) as dashboard:
             with _step(console, "Starting the platform"):
-                _deploy(options, settings, warm)
-            is_ready(_running(settings, code, dashboard, time.monotonic() - began))
+                _deploy(options, settings, prepared.warm)
+            is_ready(_running(settings, prepared.code, dashboard, time.monotonic() - began))
             was_asked = _wait(stop, is_own=options.address is None)
             console.print("Stopping …" if was_asked else "! Ray has died; starting again", highlight=False)
     return was_asked
+
+
+def sign_in_link(settings: Settings, code: str) -> str:
+    """What a browser opens to sign in by a code."""
+    return f"{settings.public_url}/login?code={quote(code)}"
 
 
 def _settings(options: UpOptions) -> Settings:
@@ -258,33 +258,6 @@ def _step(console: Console, title: str) -> Iterator[None]:
 
 
 @contextmanager
-def _alone_with(settings: Settings) -> Iterator[None]:
-    """Be the one process that has the database's file open, if it is a file."""
-    with sqlite_taken(settings.data / "axons.db") if settings.database_url is None else nullcontext():
-        yield
-
-
-def _prepare_database(settings: Settings) -> tuple[str, list[str]]:
-    """Migrate, make the administrator if there is none, and close the file again, for it belongs to the replica.
-
-    Returns a sign-in code, and the addresses of the models to be warm from the beginning.
-    """
-    migrate(settings.database)
-    database = Database(settings.database)
-    try:
-        code = database.write(lambda session: users.ensure_administrator(session)[1])
-        return code, [f"{settings.storage}/{key}" for key in database.read(_keys_to_warm)]
-    finally:
-        database.close()
-
-
-def _keys_to_warm(session: Session) -> list[str]:
-    """The newest models in use: whoever predicts first with one of them shall not wait for it."""
-    in_use = (col(Model.is_promoted), col(Model.deleted_at).is_(None))
-    return list(session.exec(select(Model.key).where(*in_use).order_by(col(Model.created_at).desc()).limit(_WARM)))
-
-
-@contextmanager
 def _ray(options: UpOptions, settings: Settings, console: Console) -> Iterator[str | None]:
     """Be connected to Ray; yields the dashboard's address."""
     import ray  # late: what the environment says is read when it is imported
@@ -314,14 +287,14 @@ def _deploy(options: UpOptions, settings: Settings, warm: list[str]) -> None:
     serve.start(proxy_location="HeadOnly", http_options={"host": options.host, "port": options.port})
     # The database's file is here, so its one process is too.
     on_node = ray.util.get_node_ip_address() if settings.database_url is None else None
-    deployment.start_segmenter.remote(settings.segmenter_gpu_share, warm)
+    deployment.start_segmenter.remote(settings, warm, has_own_ray=options.address is None)
     deployment.deploy(settings, on_node=on_node, with_sample=options.with_sample)
 
 
 def _running(settings: Settings, code: str, dashboard: str | None, seconds: float) -> Running:
     return Running(
         url=settings.public_url,
-        sign_in_link=f"{settings.public_url}/login?code={quote(code)}",
+        sign_in_link=sign_in_link(settings, code),
         code=code,
         dashboard=dashboard,
         token_command=local_ray.token_command(settings.data),

@@ -14,11 +14,16 @@ _MOST = 4096
 
 
 class RecentVisitors:
-    """Visitors by their cookie or token, until any account, session or token is changed."""
+    """Visitors by their cookie or token, until any account, session or token is changed.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        is_alone: no other process changes them; else nobody is remembered, for a sign-out there is not seen here.
+    """
+
+    def __init__(self, database: Database, *, is_alone: bool) -> None:
         self._database = database
-        self._found: TTLCache[tuple[bool, str], tuple[int, Visitor]] = TTLCache(_MOST, _REMEMBER_S)
+        most = _MOST if is_alone else 0
+        self._found: TTLCache[tuple[bool, str], tuple[int, Visitor]] = TTLCache(most, _REMEMBER_S)
         self._lock = threading.Lock()
 
     def state(self) -> int:
@@ -33,5 +38,6 @@ class RecentVisitors:
 
     def put(self, secret: str, visitor: Visitor, state: int, *, is_token: bool) -> None:
         """Remember whom somebody was found to be, looked up in this state."""
-        with self._lock:
-            self._found[is_token, digest(secret)] = (state, visitor)
+        if self._found.maxsize:
+            with self._lock:
+                self._found[is_token, digest(secret)] = (state, visitor)

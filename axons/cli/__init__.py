@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 
 app.command()(local.up)
+app.command()(local.prepare)
 app.command()(local.demo)
 app.command()(account.login)
 app.command()(account.logout)

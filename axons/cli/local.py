@@ -68,6 +68,25 @@ def up(
         os.execv(sys.executable, [sys.executable, "-m", "axons", *sys.argv[1:]])
 
 
+def prepare(as_json: Annotated[bool, JSON] = False) -> None:
+    """Bring the database up to date and sign the administrator in, where not `axons up` but Ray deploys the platform.
+
+    Examples:
+
+      axons prepare && serve deploy serve.yaml
+    """
+    from axons.app.preparing import prepare as run
+    from axons.app.settings import Settings
+    from axons.app.up import sign_in_link
+
+    settings = Settings()
+    link = sign_in_link(settings, run(settings).code)
+    if as_json:
+        typer.echo(json.dumps({"sign_in_link": link}))
+        return
+    typer.echo(f"The database is up to date.\n\n  sign in          {link}   (once, within ten minutes)")
+
+
 def demo(
     folder: Annotated[
         Path | None,

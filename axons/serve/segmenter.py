@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from ray import serve
+from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
@@ -25,26 +26,35 @@ from axons.serve.predictor import Predictor, Segmentation, load_predictor, segme
 _LOG = logging.getLogger("axons.segmenter")
 
 APPLICATION = "segmenter"
+GPU_APPLICATION = "segmenter-gpu"
 RETRY_AFTER_S = 5
 LOOK_EVERY_S = 2  # whether a replica lives; with Ray Serve's own 10 s nobody is answered for as long
 
 _MODELS = 4  # kept warm in a replica
+# A busy minute is worth a GPU machine, which takes minutes to come; who looks at the answer meanwhile asks again.
+_DELAYS = {"upscale_delay_s": 10, "downscale_delay_s": 120, "downscale_to_zero_delay_s": 300}
+_NO_CARD = "torch finds no GPU where Ray has given a part of one: the image was predicted on that machine's CPU"
 
 
 class SegmenterSettings(Row):
     """How the application runs.
 
     Args:
+        num_replicas: always, or with `min_replicas` at most.
+        min_replicas: while nobody asks; None does not count who asks.
         gpu_share: of one GPU for each replica; 0 predicts on the CPU.
         num_cpus: logical CPUs that Ray reserves for a replica.
+        on_head: run on the head alone, so that no machine is kept up for it.
         threads: of a replica on a CPU; by default all cores.
         max_queued: requests that may wait before further ones are turned away.
         warm: addresses of models that a replica loads and tries before it takes requests.
     """
 
     num_replicas: int = Field(1, ge=1)
+    min_replicas: int | None = Field(None, ge=0)
     gpu_share: float = Field(0.0, ge=0, le=1)
     num_cpus: float = Field(0.5, ge=0)
+    on_head: bool = False
     threads: int | None = None
     max_ongoing: int = Field(4, ge=1)
     max_queued: int = Field(64, ge=1)
@@ -57,7 +67,9 @@ class Segmenter:
 
     async def __init__(self, settings: SegmenterSettings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         listen_inside_cluster()
-        self._device = torch.device("cuda" if settings.gpu_share > 0 else "cpu")
+        has_card = settings.gpu_share > 0 and torch.cuda.is_available()
+        self._device = torch.device("cuda" if has_card else "cpu")
+        self._notices = [_NO_CARD] if settings.gpu_share > 0 and not has_card else []
         self._threads = settings.threads or num_cores()
         # Of its own: in the common pool every thread may hold a request that waits for this very pass.
         self._forwarding = ThreadPoolExecutor(1, thread_name_prefix="forward")
@@ -72,7 +84,12 @@ class Segmenter:
         if predictor.backend == "torch":
             predictor = self._joined(predictor)
         # In a thread, so that health checks and other requests are answered meanwhile.
-        return await asyncio.to_thread(segment, image, predictor, scale=scale, of_whole=of_whole)
+        found = await asyncio.to_thread(segment, image, predictor, scale=scale, of_whole=of_whole)
+        return replace(found, notices=[*self._notices, *found.notices])
+
+    async def warm_up(self) -> None:
+        """Load the model of the call and predict once with it."""
+        await self._warm(serve.get_multiplexed_model_id())
 
     async def _warm(self, model_uri: str) -> None:
         """Load a model and predict once; one that cannot be used is no reason to keep the others waiting."""
@@ -105,15 +122,37 @@ class Segmenter:
         return list(logits.split([len(windows) for _, windows in calls]))
 
 
-def deploy_segmenter(settings: SegmenterSettings = SegmenterSettings()) -> DeploymentHandle[Any]:
-    """Start the application on the connected cluster, or change the one that runs; it answers on no HTTP route."""
-    deployment = Segmenter.options(  # type: ignore[attr-defined]  # the decorator makes it a Deployment
-        num_replicas=settings.num_replicas,
-        ray_actor_options={"num_cpus": settings.num_cpus, "num_gpus": settings.gpu_share},
+def build_segmenter(settings: SegmenterSettings) -> serve.Application:
+    """The application, to be run; it answers on no HTTP route."""
+    replicas: dict[str, Any] = {"num_replicas": settings.num_replicas}
+    if settings.min_replicas is not None:
+        replicas = {
+            "autoscaling_config": {
+                "min_replicas": settings.min_replicas,
+                "initial_replicas": settings.min_replicas,
+                "max_replicas": settings.num_replicas,
+                "target_ongoing_requests": settings.max_ongoing,
+                **_DELAYS,
+            }
+        }
+    application: serve.Application = Segmenter.options(  # type: ignore[attr-defined]  # a Deployment, by the decorator
+        ray_actor_options={
+            "num_cpus": settings.num_cpus,
+            "num_gpus": settings.gpu_share,
+            "resources": {HEAD_NODE_RESOURCE_NAME: 0.001} if settings.on_head else {},
+        },
         max_ongoing_requests=settings.max_ongoing,
         max_queued_requests=settings.max_queued,
-    )
-    return serve.run(deployment.bind(settings), name=APPLICATION, route_prefix=None)
+        **replicas,
+    ).bind(settings)
+    return application
+
+
+def deploy_segmenter(
+    settings: SegmenterSettings = SegmenterSettings(), *, name: str = APPLICATION
+) -> DeploymentHandle[Any]:
+    """Start the application on the connected cluster, or change the one that runs."""
+    return serve.run(build_segmenter(settings), name=name, route_prefix=None)
 
 
 def ask_segmenter(

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from axons.app import local_ray
+from axons.app.preparing import _keys_to_warm
 from axons.app.tables import now
-from axons.app.up import _keys_to_warm
 from axons.data.labeller import labeller_schema
 from tests.app.images import add_project, png
 from tests.app.installation import AXONS, command, environment, install

@@ -17,7 +17,6 @@ import PIL.Image
 import pyvips
 import ray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from ray import serve
 from ray.exceptions import RayActorError, RaySystemError
 from ray.serve.exceptions import RayServeException
 from sqlmodel import Session, col, select
@@ -43,7 +42,8 @@ from axons.data.training_set import MAX_SCALE, MIN_SCALE
 from axons.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PredictionRefused, SegmenterBusy, TooLarge
 from axons.model.normalisation import Statistics
 from axons.serve.predictor import MAX_PIXELS_AT_ONCE, Segmentation
-from axons.serve.segmenter import APPLICATION, RETRY_AFTER_S, ask_segmenter
+from axons.serve.routing import SegmenterRouter
+from axons.serve.segmenter import RETRY_AFTER_S
 
 MASK_PNG, MASK_TIFF, WORKING = "mask.png", "mask.tif", "image.tif"
 
@@ -56,6 +56,7 @@ _SEATS: Counter[str] = Counter()
 _SEATS_LOCK = Lock()
 _DECODING = BoundedSemaphore(_AT_ONCE_EACH + 1)  # files at a time: nobody keeps all the places with slow ones
 _IDLE_DECODERS: list[Decoder] = []
+_ROUTER = SegmenterRouter()
 
 
 class Segment(Protocol):
@@ -405,7 +406,7 @@ def _indices(path: Path, height: int, width: int) -> np.ndarray:
 def segment_by_serve(
     image: np.ndarray, model_uri: str, scale: float | None, of_whole: Statistics | None = None
 ) -> Segmentation:
-    """Through the `segmenter` application.
+    """Through the applications that predict.
 
     Raises:
         SegmenterBusy: it is full, not there yet, or too slow.
@@ -413,8 +414,7 @@ def segment_by_serve(
     if not ray.is_initialized():  # Ray Serve would start a cluster of its own on this machine, without a word
         raise _not_ready()
     try:
-        handle = serve.get_app_handle(APPLICATION)
-        return ask_segmenter(handle, image, model_uri=model_uri, scale=scale, of_whole=of_whole)(_TIMEOUT_S)
+        return _ROUTER.segment(image, model_uri=model_uri, scale=scale, of_whole=of_whole, timeout_s=_TIMEOUT_S)
     except (RayServeException, RayActorError, RaySystemError, TimeoutError, ConnectionError) as error:
         raise _not_ready() from error
 
