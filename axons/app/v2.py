@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import numpy as np
-from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, HTTPException, Query, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, HTTPException, Query, Request, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlmodel import Session, col, select
@@ -21,6 +21,7 @@ from axons.app.rest.context import ActorOf, Id, PlatformOf
 from axons.app.rest.downloads import bytes_answer, zip_answer
 from axons.app.rest.predictions import SegmentOf
 from axons.app.rest.problems import ANYWHERE, DescribedApi, add_problem_handlers, documented
+from axons.app.rest.waiting import predict_in_turn
 from axons.app.services import models, runs
 from axons.app.services.access import is_switched_on
 from axons.app.services.predictions import PredictedFile, Segment, predict_file, seat
@@ -161,7 +162,8 @@ def get_model(platform: PlatformOf, model: ModelOf, model_name: ModelName) -> Mo
     response_model=Prediction,
     responses={200: {"content": {_PNG: {}, _ZIP: {}}}, **documented(405, 429, 507)},
 )
-def predict(
+async def predict(
+    request: Request,
     platform: PlatformOf,
     actor: ActorOf,
     segment: SegmentOf,
@@ -176,21 +178,11 @@ def predict(
     accept: Annotated[str, Header(max_length=300)] = _JSON,
 ) -> Any:
     """Predict one image: class areas as JSON, the mask as PNG, or everything as ZIP, as `accept` says."""
-    _require(platform, actor, model, "may_predict")
-    kind = _wanted(accept)
     given = data or image or file
-    if given is None:
-        raise InvalidRequest("data", "no file is given; send the image as the multipart field 'data'")
-    with seat(actor):
-        found = _predict(platform, segment, model, given, scale=scale if scale is not None else scale_in_query)
-    if kind == _JSON:
-        return Prediction(status="OK", predictions=_summary(model, found))
-    mask = encode_mask(found.segmentation.mask, _colours(model))
-    if kind == _PNG:
-        return bytes_answer(mask, _PNG)
-    painted = encode_picture(overlay(found.view, found.segmentation.mask, _colours(model)))
-    summary = json.dumps(_summary(model, found), indent=1).encode()
-    return zip_answer(model.name, {"mask.png": mask, "overlay.png": painted, "classes.json": summary})
+    wanted = scale if scale is not None else scale_in_query
+    return await predict_in_turn(
+        request, lambda: _predicted(platform, actor, segment, model, given, scale=wanted, accept=accept)
+    )
 
 
 @router.post("/models/{model_name}/train/", operation_id="v2_train", responses=documented(405, 501, 507))
@@ -302,6 +294,33 @@ def _wanted(accept: str) -> str:
         if kind == "image/*":
             return _PNG
     raise InvalidRequest("accept", f"{accept[:100]!r} cannot be made; ask for {_JSON}, {_PNG} or {_ZIP}")
+
+
+def _predicted(
+    platform: Platform,
+    actor: Actor,
+    segment: Segment,
+    model: Model,
+    given: UploadFile | None,
+    *,
+    scale: float | None,
+    accept: str,
+) -> Any:
+    """The answer in the form that is wanted."""
+    _require(platform, actor, model, "may_predict")
+    kind = _wanted(accept)
+    if given is None:
+        raise InvalidRequest("data", "no file is given; send the image as the multipart field 'data'")
+    with seat(actor):
+        found = _predict(platform, segment, model, given, scale=scale)
+    if kind == _JSON:
+        return Prediction(status="OK", predictions=_summary(model, found))
+    mask = encode_mask(found.segmentation.mask, _colours(model))
+    if kind == _PNG:
+        return bytes_answer(mask, _PNG)
+    painted = encode_picture(overlay(found.view, found.segmentation.mask, _colours(model)))
+    summary = json.dumps(_summary(model, found), indent=1).encode()
+    return zip_answer(model.name, {"mask.png": mask, "overlay.png": painted, "classes.json": summary})
 
 
 def _predict(

@@ -11,6 +11,7 @@ from sqlmodel import Session
 from axons.app.rest.context import PAGE, ActorOf, Cursor, Id, Limit, Page, PlatformOf
 from axons.app.rest.downloads import bytes_answer, file_answer, file_of, log_download, safe_name, zip_answer
 from axons.app.rest.problems import documented
+from axons.app.rest.waiting import predict_in_turn
 from axons.app.services import predictions
 from axons.app.services.accept_predictions import Accepted, PredictionAccept, accept_prediction
 from axons.app.services.access import get_project
@@ -46,20 +47,26 @@ SegmentOf = Annotated[Segment, Depends(_segment)]
     operation_id="predict",
     responses={202: {"model": Predicted, "description": "A job predicts them."}, **documented(429, 507)},
 )
-def predict(
-    platform: PlatformOf, actor: ActorOf, segment: SegmentOf, response: Response, model_id: Id, form: PredictCreate
+async def predict(
+    request: Request,
+    platform: PlatformOf,
+    actor: ActorOf,
+    segment: SegmentOf,
+    response: Response,
+    model_id: Id,
+    form: PredictCreate,
 ) -> Predicted:
     """Predict images of a project, or an uploaded one: at once if it is small, else as a job."""
-    rows, job = predictions.predict(platform, actor, segment, model_id, form)
-    response.status_code = 200 if job is None else 202
 
-    def read(session: Session) -> Predicted:
-        model = session.get_one(Model, model_id)
-        return Predicted(
-            predictions=[PredictionPublic.of(row, model) for row in rows], job=JobPublic.of(job) if job else None
-        )
+    def predicted() -> Predicted:
+        rows, job = predictions.predict(platform, actor, segment, model_id, form)
+        model = platform.database.read(lambda session: session.get_one(Model, model_id))
+        public = [PredictionPublic.of(row, model) for row in rows]
+        return Predicted(predictions=public, job=JobPublic.of(job) if job else None)
 
-    return platform.database.read(read)
+    found = await predict_in_turn(request, predicted)
+    response.status_code = 200 if found.job is None else 202
+    return found
 
 
 @router.get("/projects/{project_id}/predictions", operation_id="list_predictions")
