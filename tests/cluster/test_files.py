@@ -19,6 +19,7 @@ def test_ray_accepts_the_file_for_ray_up(name):
 
 def test_the_gpu_type_declares_the_card_by_rays_name_for_it():
     name = NvidiaGPUAcceleratorManager._gpu_name_to_accelerator_type("Tesla V100S-PCIE-32GB")
+    assert name == "V100S"
     config = yaml.safe_load((CLUSTER / "cluster.yaml").read_text())
     assert config["available_node_types"]["v100s"]["resources"][f"accelerator_type:{name}"] == 1
 
@@ -61,7 +62,15 @@ def test_each_variable_that_the_server_needs_is_in_the_example():
 
 
 @pytest.mark.parametrize(
-    "name", ["Dockerfile", "cluster.yaml", "cluster-onprem.yaml", "docker-compose.yaml", "kuberay/raycluster.yaml"]
+    "name",
+    [
+        "Dockerfile",
+        "cluster.yaml",
+        "cluster-onprem.yaml",
+        "docker-compose.yaml",
+        "kuberay/raycluster.yaml",
+        "kuberay/rayservice.yaml",
+    ],
 )
 def test_all_files_name_one_image(name):
     text = (CLUSTER / name).read_text()

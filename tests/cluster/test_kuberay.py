@@ -3,11 +3,17 @@
 import json
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from openstack_provider.capacity import capacity
+from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.serve.schema import ServeDeploySchema
 
 from tests.cluster.files import CLUSTER
+
+KUBERNETES = "1.37"
 
 
 def manifests(name: str) -> dict[tuple[str, str], Any]:
@@ -18,7 +24,8 @@ def manifests(name: str) -> dict[tuple[str, str], Any]:
 
 @pytest.fixture(scope="module")
 def all_manifests() -> dict[tuple[str, str], Any]:
-    return {**manifests("raycluster.yaml"), **manifests("access.yaml"), **manifests("secret.example.yaml")}
+    names = ("raycluster.yaml", "rayservice.yaml", "access.yaml", "capacity.yaml", "door.yaml", "secret.example.yaml")
+    return {key: document for name in names for key, document in manifests(name).items()}
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +34,64 @@ def groups(all_manifests: dict[tuple[str, str], Any]) -> dict[str, Any]:
     return {group["groupName"]: group for group in all_manifests["RayCluster", "axons"]["spec"]["workerGroupSpecs"]}
 
 
-def test_gpu_machines_offer_no_cpu_so_that_no_cpu_work_starts_one(groups):
-    assert groups["v100s"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "1"}
-    assert (groups["v100s"]["replicas"], groups["v100s"]["minReplicas"]) == (0, 0)
+@pytest.fixture(scope="module")
+def types(all_manifests: dict[tuple[str, str], Any]) -> dict[str, Any]:
+    """The kinds of machine as Ray's autoscaler reads them from the manifest."""
+    found = all_manifests["RayCluster", "axons"]
+    cluster = {**found, "metadata": {**found["metadata"], "namespace": "default"}}
+    return _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
 
 
-def test_what_the_platform_is_told_of_the_cluster_is_what_the_groups_can_be(all_manifests, groups):
-    told = capacity(json.loads(all_manifests["ConfigMap", "axons-capacity"]["data"]["capacity.json"]))
-    most = {group.name: group.max_count for group in told.node_group_configs if group.name != "head"}
-    assert most == {name: group["maxReplicas"] for name, group in groups.items()}
+def test_kubernetes_takes_every_document_of_its_own_kinds(all_manifests):
+    for (kind, _), document in all_manifests.items():
+        if not kind.startswith("Ray"):
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_kubernetes_takes_every_pod(all_manifests):
+    head = all_manifests["RayService", "axons"]["spec"]["rayClusterConfig"]["headGroupSpec"]
+    spec = all_manifests["RayCluster", "axons"]["spec"]
+    for group in [head, spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
+        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "pod"}, "template": group["template"]}
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_the_service_is_the_same_cluster_prepared_before_and_deployed_by_kuberay(all_manifests):
+    service = all_manifests["RayService", "axons"]["spec"]["rayClusterConfig"]
+    cluster = all_manifests["RayCluster", "axons"]["spec"]
+    assert all(service[name] == cluster[name] for name in cluster if name != "headGroupSpec")
+    pod, same = service["headGroupSpec"]["template"]["spec"], cluster["headGroupSpec"]["template"]["spec"]
+    assert [one["command"] for one in pod["initContainers"]] == [["axons", "prepare"]]
+    assert "entry web" in same["containers"][0]["args"][0]
+    assert "entry web" not in pod["containers"][0]["args"][0]
+    assert {**pod["containers"][0], "args": []} == {**same["containers"][0], "args": []}
+    assert (pod["containers"][1:], pod["volumes"]) == (same["containers"][1:], same["volumes"])
+
+
+def test_the_service_deploys_the_applications_of_serve_yaml(all_manifests):
+    config = yaml.safe_load(all_manifests["RayService", "axons"]["spec"]["serveConfigV2"])
+    assert config["applications"] == yaml.safe_load((CLUSTER / "serve.yaml").read_text())["applications"]
+    ServeDeploySchema.model_validate(config)
+
+
+def test_the_gpu_group_declares_the_card_by_rays_name_for_it(types):
+    name = NvidiaGPUAcceleratorManager._gpu_name_to_accelerator_type("Tesla V100S-PCIE-32GB")
+    assert name == "V100S"
+    assert types["v100s"]["resources"][f"accelerator_type:{name}"] == 1
+
+
+def test_gpu_machines_offer_no_cpu_so_that_no_cpu_work_starts_one(types):
+    assert (types["v100s"]["resources"]["CPU"], types["v100s"]["resources"]["GPU"]) == (0, 1)
+    assert types["v100s"]["min_workers"] == 0
+
+
+def test_what_the_platform_is_told_of_the_cluster_is_what_the_groups_can_be(all_manifests, types):
+    config = json.loads(all_manifests["ConfigMap", "axons-capacity"]["data"]["capacity.json"])
+    most = {group.name: group.max_count for group in capacity(config).node_group_configs if group.name != "head"}
+    assert most == {name: found["max_workers"] for name, found in types.items() if name in most}
+    for name, told in config["available_node_types"].items():
+        real = types[name if name in types else "headgroup"]["resources"]
+        assert {**real, **told["resources"]} == real
 
 
 def test_all_that_the_pods_name_is_there(all_manifests, groups):
