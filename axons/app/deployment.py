@@ -21,10 +21,15 @@ APPLICATION, API = "axons", "axons-api"
 _MAX_ONGOING = 1000
 _NUM_CPUS = 0.1
 _LOOK_EVERY_S = 2  # whether the replica lives; with Ray Serve's own 10 s the page would be away for as long
+LOGS = {"encoding": "JSON"}  # of what Serve itself writes down: one line for each request
 
 
 @serve.deployment(
-    name=APPLICATION, num_replicas=1, max_ongoing_requests=_MAX_ONGOING, health_check_period_s=_LOOK_EVERY_S
+    name=APPLICATION,
+    num_replicas=1,
+    max_ongoing_requests=_MAX_ONGOING,
+    health_check_period_s=_LOOK_EVERY_S,
+    logging_config=LOGS,
 )
 @serve.ingress()
 class Application:
@@ -72,7 +77,7 @@ class Application:
             self._opened.close()
 
 
-@serve.deployment(name=API, max_ongoing_requests=_MAX_ONGOING, health_check_period_s=_LOOK_EVERY_S)
+@serve.deployment(name=API, max_ongoing_requests=_MAX_ONGOING, health_check_period_s=_LOOK_EVERY_S, logging_config=LOGS)
 @serve.ingress()
 class Api:
     """The REST API alone, in as many processes as the settings say; the dispatcher and the screens are elsewhere."""

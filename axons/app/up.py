@@ -284,7 +284,8 @@ def _deploy(options: UpOptions, settings: Settings, warm: list[str]) -> None:
     from axons.app import deployment
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    serve.start(proxy_location="HeadOnly", http_options={"host": options.host, "port": options.port})
+    http = {"host": options.host, "port": options.port}
+    serve.start(proxy_location="HeadOnly", http_options=http, logging_config=deployment.LOGS)
     # The database's file is here, so its one process is too.
     on_node = ray.util.get_node_ip_address() if settings.database_url is None else None
     deployment.start_segmenter.remote(settings, warm, has_own_ray=options.address is None)

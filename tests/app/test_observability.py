@@ -1,5 +1,6 @@
 """Figures for Prometheus, read from the ports on which Ray tells them."""
 
+import json
 import logging
 import shutil
 import time
@@ -24,7 +25,7 @@ from tests.app.trainings import ThreadCluster, add_project, add_training_set, se
 from tests.drawing import draw_disks
 
 CARD = "Tesla V100S-PCIE-32GB"
-PATIENCE_S = 60
+PATIENCE_S = 120
 LOGIN = {"name": "nobody", "password": "wrong"}
 
 
@@ -35,7 +36,11 @@ class Scraped(dict[str, list[tuple[dict[str, str], float]]]):
     def of(cls, addresses: list[str]) -> "Scraped":
         found = cls()
         for address in addresses:
-            for family in text_string_to_metric_families(httpx.get(f"http://{address}/metrics").text):
+            try:
+                text = httpx.get(f"http://{address}/metrics").text
+            except httpx.TransportError:  # the next scrape will tell
+                continue
+            for family in text_string_to_metric_families(text):
                 for sample in family.samples:
                     found.setdefault(sample.name, []).append((sample.labels, sample.value))
         return found
@@ -95,7 +100,7 @@ def num_bytes(up):
         with pytest.raises(RequestFailed, match="somebody has saved since"):
             client.annotate(tile["id"], labels, base=0)
         for _ in range(3):
-            assert httpx.post(f"{up.url}/api/v1/auth/login", json=LOGIN).status_code == 401
+            assert httpx.post(f"{up.url}/api/v1/auth/login", json=LOGIN, timeout=60).status_code == 401
         return client.get("cluster/storage")["num_bytes"]
 
 
@@ -103,10 +108,14 @@ def num_bytes(up):
 def told(up, num_bytes):
     """What Prometheus reads afterwards, where Ray sends it."""
     token = (up.data / own_ray.TOKEN_FILE).read_text()
-    found_by = f"{up.told['dashboard']}/api/prometheus/sd"
-    (targets,) = httpx.get(found_by, headers={"Authorization": f"Bearer {token}"}).json()
+
+    def scrape() -> Scraped:
+        found_by = f"{up.told['dashboard']}/api/prometheus/sd"
+        (nodes,) = httpx.get(found_by, headers={"Authorization": f"Bearer {token}"}, timeout=30).json()
+        return Scraped.of(nodes["targets"])
+
     return wait_for(
-        lambda: Scraped.of(targets["targets"]),
+        scrape,
         lambda told: (
             told.total("ray_axons_jobs", kind="import", state="done") == 1
             and told.total("ray_axons_storage_bytes") == num_bytes
@@ -135,6 +144,16 @@ def test_labels_are_few_and_name_nobody(told):
     labels = {label for samples in ours.values() for labels, _ in samples for label in labels}
     assert {label for label in labels if label.islower() and not label.startswith("otel_")} == {"kind", "state", "le"}
     assert len(ours["ray_axons_jobs"]) == 8 * 7
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("told")
+def test_what_serve_writes_down_is_json_line_by_line(up):
+    folder = own_ray.session_folder(up.data) / "ray/session_latest/logs/serve"
+    files = [*folder.glob("replica_axons_*.log"), *folder.glob("proxy_*.log"), *folder.glob("controller_*.log")]
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    saves = [line for line in lines if line.get("method") == "PUT" or "PUT" in line["message"]]
+    assert len({line["request_id"] for line in saves}) == 4  # a part of the upload, two saves and one that is stale
 
 
 @pytest.mark.slow
