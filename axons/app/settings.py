@@ -1,9 +1,12 @@
 """Every setting of the platform, read once from `AXONS_*` environment variables; `docs/settings.md` is made from it."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from axons.data.encryption import check_encryption
 
 
 class Settings(BaseSettings):
@@ -17,6 +20,9 @@ class Settings(BaseSettings):
     )
     storage_url: str | None = Field(
         None, description="s3://bucket/prefix or abfs://…; by default the folder storage/ in the data folder."
+    )
+    storage_encryption: str | None = Field(
+        None, description="AES256, aws:kms or aws:kms:KEY: what every object written to S3 asks for, on every node."
     )
     public_url: str = Field("http://127.0.0.1:8000", description="The server's own address as browsers see it.")
     secret: SecretStr | None = Field(
@@ -65,6 +71,12 @@ class Settings(BaseSettings):
     oidc_issuer: str | None = Field(None, description="Address of an OpenID Connect provider; signs people in.")
     oidc_client_id: str | None = Field(None, description="Our name at the provider.")
     oidc_client_secret: SecretStr | None = Field(None, description="Our secret at the provider.")
+
+    @model_validator(mode="after")
+    def _encryption_is_for_s3(self) -> Self:
+        if self.storage_encryption is not None:
+            check_encryption(self.storage_encryption, self.storage)
+        return self
 
     @property
     def database(self) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psutil
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 
 from axons.app import local_ray
@@ -107,11 +107,20 @@ def sign_in_link(settings: Settings, code: str) -> str:
 
 
 def _settings(options: UpOptions) -> Settings:
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise AxonsError("; ".join(_setting(problem["loc"], problem["msg"]) for problem in error.errors())) from error
     changes: dict[str, Any] = {"data": (options.data or settings.data).absolute()}
     if "public_url" not in settings.model_fields_set and _is_loopback(options.host):
         changes["public_url"] = f"http://127.0.0.1:{options.port}"
     return settings.model_copy(update=changes)
+
+
+def _setting(place: tuple[int | str, ...], message: str) -> str:
+    """What is wrong with a setting; what we ourselves say of it has its name in it."""
+    said = message.removeprefix("Value error, ")
+    return f"AXONS_{str(place[0]).upper()}: {said}" if place else said
 
 
 def _refuse_open_doors(options: UpOptions, settings: Settings, environment: MutableMapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from axons.data.encryption import encryption_of_this_node
 from axons.data.node_cache import NodeCache
 from axons.errors import ChecksumMismatch, ObjectNotFound, StorageUnavailable
 
@@ -149,7 +150,12 @@ def default_cache() -> NodeCache:
 def fsspec_files(uri: str) -> tuple[Any, str]:
     """The file system that fsspec has for a remote `uri`, and the path of `uri` in it."""
     if uri.startswith("s3:"):
-        files = fsspec.filesystem("s3", config_kwargs=_S3_CLIENT, use_listings_cache=False)
+        files = fsspec.filesystem(
+            "s3",
+            config_kwargs=_S3_CLIENT,
+            s3_additional_kwargs=encryption_of_this_node(),
+            use_listings_cache=False,
+        )
     else:
         files = fsspec.filesystem("abfs", **_azure_account(uri))
     return files, files._strip_protocol(uri)

@@ -11,6 +11,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
+from axons.data.encryption import encryption_of_this_node
 from axons.data.storage import fsspec_files
 from axons.data.training_set import load_training_set
 from axons.errors import AxonsError, RunFailed
@@ -147,8 +148,8 @@ def _finish(folder: RunFolder, attempt: int, outcome: Outcome) -> Status:
 
 
 def _ray_storage(uri: str) -> dict[str, Any]:
-    """Where Ray Train keeps its checkpoints: Arrow's own S3 and folder, fsspec's Azure."""
-    if uri.startswith("abfs"):
+    """Where Ray Train keeps its checkpoints: Arrow's own S3, which cannot ask for encryption, and folder, or fsspec."""
+    if uri.startswith("abfs") or (uri.startswith("s3:") and encryption_of_this_node()):
         files, path = fsspec_files(uri)
         return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(files))}
     return {"storage_path": uri}
