@@ -3,10 +3,20 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from axons.data.encryption import check_encryption
+
+
+class Preset(BaseModel):
+    """A share of a machine: of one GPU where the training runs on one, and CPUs and memory; None asks for none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu_share: float = Field(0.75, gt=0, le=1)
+    cpus: float | None = Field(None, ge=0)
+    memory_gb: float | None = Field(None, gt=0)
 
 
 class Settings(BaseSettings):
@@ -63,6 +73,11 @@ class Settings(BaseSettings):
         None, ge=1, description="Trainings that run at a time; by default as many as the `driver` resource admits."
     )
     train_gpu_share: float = Field(0.75, gt=0, le=1, description="Part of a GPU that a training worker asks for.")
+    presets: dict[str, Preset] = Field(
+        {},
+        description='Shares of a machine that a training may ask for by name: `{"big": {"gpu_share": 1, "cpus": 8, '
+        '"memory_gb": 32}}`.',
+    )
     segmenter_gpu_share: float = Field(0.25, ge=0, le=1, description="Part of a GPU that a Segmenter replica asks for.")
     segmenter_min_replicas: int = Field(
         0, ge=0, description="Segmenter replicas on a cluster's GPUs while nobody predicts; 0 lets their machine go."

@@ -60,6 +60,9 @@ class TrainConfig(Row):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Beginning of all chance.")
     device: Device = Field("auto", description="auto takes a GPU if the cluster has any.")
+    preset: str | None = Field(
+        None, max_length=60, description="Named share of a machine for each process; by default the server's usual one."
+    )
     num_workers: int = Field(1, ge=1, le=64, description="Processes that share the batch.")
     init_model: str | None = Field(None, max_length=1000, description="Model to start from.")
     encoder_weights: str | None = Field(

@@ -14,7 +14,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 from axons.data.encryption import encryption_of_this_node
 from axons.data.storage import fsspec_files
 from axons.data.training_set import load_training_set
-from axons.errors import AxonsError, RunFailed
+from axons.errors import AxonsError, ConfigurationRefused, RunFailed
 from axons.train.config import ResolvedConfig, resolve
 from axons.train.devices import chooses_gpu
 from axons.train.memory import KillsForMemory, forget_out_of_memory
@@ -76,11 +76,57 @@ def cluster_gpus() -> float:
     return max(float(ray.cluster_resources().get("GPU", 0)), float(configured.get("GPU", 0)))
 
 
+def worker_resources(request: RunRequest, *, on_gpu: bool) -> dict[str, float]:
+    """What each worker asks of Ray; on a GPU it takes what CPU it needs unasked, for some GPU machines offer none."""
+    wanted: dict[str, float] = {"GPU": request.gpu_share} if on_gpu else {"CPU": 1}
+    if request.cpus is not None:
+        wanted["CPU"] = request.cpus
+    if request.memory_bytes is not None:
+        wanted["memory"] = request.memory_bytes
+    return wanted
+
+
+def check_fits(preset: str, wanted: dict[str, float]) -> None:
+    """Refuse what no kind of machine of the connected cluster has, those included that are off.
+
+    Raises:
+        ConfigurationRefused: names the field `preset`.
+    """
+    machines = _machines()
+    if any(all(machine.get(name, 0) >= amount for name, amount in wanted.items()) for machine in machines):
+        return
+    largest = {name: max((machine.get(name, 0.0) for machine in machines), default=0.0) for name in wanted}
+    raise ConfigurationRefused(
+        "preset",
+        f"{preset!r} asks each machine for {_amounts(wanted)}, and no kind of machine here has that: the most is "
+        f"{_amounts(largest)}; choose a smaller one",
+    )
+
+
+def _machines() -> list[dict[str, float]]:
+    """The resources of each machine that is up, and of each kind that can be started."""
+    configured = cluster_state.get_cluster_config()
+    groups = configured.node_group_configs if configured is not None else []
+    startable = [dict(group.resources) for group in groups if group.max_count > 0]
+    return startable + [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _amounts(resources: dict[str, float]) -> str:
+    said = {
+        "GPU": lambda amount: f"{amount:g} GPU",
+        "CPU": lambda amount: f"{amount:g} CPUs",
+        "memory": lambda amount: f"{amount / 2**30:.3g} GiB of memory",
+    }
+    return ", ".join(said[name](amount) for name, amount in resources.items())
+
+
 def _attempt(folder: RunFolder, request: RunRequest, attempt: int, started_at: float) -> Outcome:
     if folder.cancel_requested():
         return Outcome(state="cancelled", reason="cancelled before it began")
     prepare(folder, request)
     on_gpu = chooses_gpu(request.config.device, cluster_gpus=cluster_gpus())
+    if request.config.preset is not None:
+        check_fits(request.config.preset, worker_resources(request, on_gpu=on_gpu))
     settings = {"run_uri": folder.uri, "attempt": attempt, "on_gpu": on_gpu, "started_at": started_at}
     try:
         _fit(folder, request, settings, controllers=MAX_CONTROLLERS)
@@ -101,7 +147,7 @@ def _fit(folder: RunFolder, request: RunRequest, settings: dict[str, Any], *, co
         scaling_config=ScalingConfig(
             num_workers=request.config.num_workers,
             use_gpu=on_gpu,
-            resources_per_worker={"GPU": request.gpu_share} if on_gpu else {"CPU": 1},
+            resources_per_worker=worker_resources(request, on_gpu=on_gpu),
         ),
         run_config=RunConfig(
             name="ray",

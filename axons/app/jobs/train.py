@@ -11,6 +11,7 @@ from axons.app.jobs import queue
 from axons.app.jobs.outcomes import end_with_news, interrupt
 from axons.app.jobs.work import Cluster, Submission
 from axons.app.platform import Platform
+from axons.app.services.presets import shares_of
 from axons.app.services.turns import take_turns
 from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet, User, now
 from axons.errors import ChecksumMismatch, ModelRefused, ObjectNotFound, ServerUnavailable
@@ -38,14 +39,15 @@ def run_request(session: Session, platform: Platform, run: Run) -> RunRequest:
     config = dict(run.config)
     if config.get("init_model"):
         config["init_model"] = platform.uri(session.get_one(Model, config["init_model"]).key)
+    settled = TrainConfig.model_validate(config)
     return RunRequest(
         run_id=run.id,
         name=run.name,
         training_set=platform.uri(training_set.key),
         training_set_sha256=training_set.sha256,
-        config=TrainConfig.model_validate(config),
-        gpu_share=platform.settings.train_gpu_share,
+        config=settled,
         metadata=_metadata(session, run),
+        **shares_of(platform.settings, settled),
     )
 
 

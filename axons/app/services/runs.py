@@ -19,6 +19,7 @@ from axons.app.services.jobs import JobPublic, add_job, cancel_job, job_to_end
 from axons.app.services.limits import check_trainings, is_limited
 from axons.app.services.models import get_model
 from axons.app.services.paging import page_of
+from axons.app.services.presets import check_preset
 from axons.app.services.training_sets import ready_training_set
 from axons.app.services.trash import throw_away
 from axons.app.services.turns import take_turns
@@ -114,6 +115,7 @@ def start_run(platform: Platform, actor: Actor, form: RunCreate) -> Run:
     row = platform.database.read(lambda session: _trainable(session, actor, form.training_set_id))
     manifest = load_training_set(platform.uri(row.key), sha256=row.sha256)
     check_config(actor, form.config, manifest)
+    check_preset(platform.settings, form.config)
     check_free_space(platform.settings, 0)
     run = platform.database.write(lambda session: create_run(session, actor, form, platform.settings))
     if form.prepare:
