@@ -22,7 +22,7 @@ from tests.app.notebook import run_notebook
 from tests.serve.models import make_model
 
 SIZE = 256
-SETTINGS = "epochs: 1\ncrop: 128\nbatch: 4\nencoder: resnet18\n"
+SETTINGS = "epochs: 1\ncrop: 64\nbatch: 4\nencoder: mobilenet_v2\n"
 DOCS = Path(__file__).parents[2] / "docs"
 
 pytestmark = pytest.mark.timeout(600)
@@ -314,7 +314,7 @@ def test_by_http_alone_images_are_labelled_trained_on_evaluated_and_predicted(up
     form = {"fractions": [0.5, 0.25, 0.25]}
     frozen = http("POST", f"projects/{project['id']}/training-sets", json=form).json()
     http.wait(frozen["job"])
-    config = {"epochs": 1, "crop": 128, "batch": 4}
+    config = {"epochs": 1, "crop": 64, "batch": 4, "encoder": "mobilenet_v2"}
     run = http("POST", "runs", json={"training_set_id": frozen["training_set"]["id"], "config": config}).json()
     http.wait({"id": run["job_id"], "state": "queued"})
     run = http("GET", f"runs/{run['id']}").json()
