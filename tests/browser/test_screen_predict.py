@@ -131,3 +131,23 @@ def test_who_only_looks_sees_results_and_no_run(site, ana, ben, project, model, 
     expect(page.get_by_alt_text("a.png, the image")).to_be_visible()
     expect(page.get_by_role("button", name="Run")).to_have_count(0)
     expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+
+
+def test_a_prediction_becomes_labels_and_is_looked_at_closely(site, ana, project, model, pixels, new_page):
+    image = site.image(ana, project, pixels)
+    made = site.rest(ana).post(f"models/{model.id}/predict", json={"image_ids": [image.id]}).json()["predictions"][0]
+    page = opened(new_page(ana), f"/predict?project={project.id}&prediction={made['id']}")
+    page.get_by_role("button", name="Use as labels").click()
+    page.get_by_role("dialog").get_by_role("button", name="Use as labels").click()
+    tiles = site.tiles(image)
+    expect(page.get_by_text(f"Tiles that have these labels now: {len(tiles)}.")).to_be_visible()
+    predicted = np.asarray(Picture.open(io.BytesIO(site.rest(ana).get(f"predictions/{made['id']}/mask").content)))
+    first = tiles[0]
+    assert np.array_equal(site.plane(ana, first), predicted[: first.height, : first.width])
+    with page.expect_response(lambda answer: f"/images/{image.id}/pyramid/" in answer.url and answer.ok):
+        page.get_by_role("button", name="Look closely").click()
+    viewer = page.get_by_role("dialog", name="a.png")
+    viewer.get_by_label("Prediction").press("End")
+    viewer.get_by_role("button", name="Zoom in").click()
+    viewer.get_by_role("button", name="Close").click()
+    expect(viewer).to_have_count(0)
