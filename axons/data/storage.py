@@ -315,7 +315,9 @@ class _BucketStorage(Storage):
 
     def delete_prefix(self, prefix: str) -> None:
         with self._answering(prefix) as (files, path):
-            if files.exists(path):
+            if self.uri.startswith("s3:"):
+                _delete_on_s3(files, path)
+            elif files.exists(path):
                 files.rm(path, recursive=True)
 
     def delete_unfinished(self, *, older_than_s: float, now: float) -> int:
@@ -358,10 +360,19 @@ class _BucketStorage(Storage):
             yield files, root if key is None else f"{root}/{_checked(key)}"
         except FileNotFoundError as error:
             raise _not_found(self.uri, key) from error
-        except (OSError, BotoCoreError, ClientError) as error:
+        except _faults(self.uri) as error:
             raise StorageUnavailable(
                 f"storage {self.uri} refused or did not answer ({error}); check its address, the keys and the network"
             ) from error
+
+
+def _faults(uri: str) -> tuple[type[Exception], ...]:
+    """What the libraries raise when storage refuses or does not answer."""
+    if uri.startswith("s3:"):
+        return (OSError, BotoCoreError, ClientError)
+    from azure.core.exceptions import AzureError  # an extra, which is here if there is such a storage
+
+    return (OSError, AzureError, RuntimeError)  # the last is how adlfs tells that a deletion failed
 
 
 def _azure_account(uri: str) -> dict[str, Any]:
@@ -369,6 +380,17 @@ def _azure_account(uri: str) -> dict[str, Any]:
     account = {"account_name": host.partition(".")[0]} if "@" in uri else {}
     # Without a key or connection string in AZURE_STORAGE_*, the machine's own identity signs in.
     return {**account, "anon": False}
+
+
+def _delete_on_s3(files: Any, path: str) -> None:
+    """Delete objects a thousand at a time; s3fs itself would not tell that a deletion was refused."""
+    found = set(files.find(path)) | ({path} if files.isfile(path) else set())
+    bucket = path.partition("/")[0]
+    keys = [{"Key": name.partition("/")[2]} for name in sorted(found)]
+    for first in range(0, len(keys), 1000):
+        asked = {"Objects": keys[first : first + 1000], "Quiet": True}
+        if errors := files.call_s3("delete_objects", Bucket=bucket, Delete=asked).get("Errors"):
+            raise PermissionError(f"{errors[0]['Code']} at the deletion of {errors[0]['Key']}, of {len(errors)}")
 
 
 def _multipart_uploads(files: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,8 @@ class ProviderConfig(BaseModel):
     """The section `provider` of cluster.yaml.
 
     Who we are to the cloud stands in the `OS_*` variables of the process, as openstacksdk reads them. Ray talks over
-    `network`, a name; workers get the variables named in `worker_env` from the process that creates them.
+    `network`, a name; workers get the variables that `worker_env` names from the process that
+    creates them, `NAME=OTHER` that of another name: workers have keys of their own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

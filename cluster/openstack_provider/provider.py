@@ -293,7 +293,9 @@ class OpenStackNodeProvider(NodeProvider):
             raise NodeLaunchException(
                 "NoHead", f"cluster {self.cluster_name!r} has no head with an address; run `ray up` first", None
             )
-        missing = [name for name in self._config.worker_env if name not in os.environ]
+        # Each is NAME, or NAME=OTHER where the head has it under another name.
+        sources = {name: other or name for name, _, other in (each.partition("=") for each in self._config.worker_env)}
+        missing = [other for other in sources.values() if other not in os.environ]
         if missing:
             raise NodeLaunchException(
                 "EnvMissing", f"worker_env names {', '.join(missing)}, not set on the head; add to axons.env", None
@@ -305,7 +307,7 @@ class OpenStackNodeProvider(NodeProvider):
             run_options=self._config.run_options,
             resources=resources,
             labels=labels,
-            env={name: os.environ[name] for name in self._config.worker_env},
+            env={name: os.environ[other] for name, other in sources.items()},
         )
 
 

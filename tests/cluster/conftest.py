@@ -36,7 +36,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """cluster.yaml as the head has it, with the variables it names."""
     config = prepare_config(yaml.safe_load((CLUSTER / "cluster.yaml").read_text()))
-    for name in config["provider"]["worker_env"]:
+    for name in (each.partition("=")[2] or each for each in config["provider"]["worker_env"]):
         monkeypatch.setenv(name, f"value-of-{name}")
     key = tmp_path / "key"
     key.write_text("a key that nobody signs in with")

@@ -73,6 +73,8 @@ def test_a_worker_starts_ray_in_the_container_with_what_its_type_declares(provid
     assert "--address=127.77.0.2:6379 --node-manager-port=6380" in service
     assert '"CPU": 13, "GPU": 1, "memory": 30064771072' in environment
     assert "RAY_AUTH_TOKEN=value-of-RAY_AUTH_TOKEN\n" in environment
+    assert "AWS_ACCESS_KEY_ID=value-of-WORKER_ACCESS_KEY_ID\n" in environment
+    assert "AXONS_" not in environment
 
 
 def test_a_worker_does_not_get_the_keys_of_the_cloud(provider, cloud, config, head):

@@ -18,6 +18,7 @@ from axons.errors import ServerUnavailable
 
 DRIVER = "driver"  # the custom resource of the nodes on which drivers of trainings may run
 
+_HEAD = "node:__internal_head__"
 _ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 _DRIVER_ENVIRONMENT = {
     "RAY_JOB_STOP_SIGNAL": "SIGINT",  # Ray Train ends its workers on this signal only
@@ -37,7 +38,9 @@ class RayCluster:
         """One task without logical CPUs: the datasets that it drives need them."""
         _check_connected()
         try:
-            answers = _stream.options(name=name).remote(kind, json.dumps(request))
+            # Workers' keys of the storage do not reach as far as a cleanup does.
+            place = {_HEAD: 0.001} if kind == "cleanup" else {}
+            answers = _stream.options(name=name, resources=place).remote(kind, json.dumps(request))
         except (RayError, ConnectionError) as error:
             raise ServerUnavailable(f"Ray does not take work at the moment ({error}); it is tried again") from error
 
