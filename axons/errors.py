@@ -9,6 +9,10 @@ class StorageUnavailable(AxonsError):
     """The storage did not answer, or refused us, after the retries."""
 
 
+class StorageRefused(StorageUnavailable):
+    """The storage answered that we may not; asking again does not help."""
+
+
 class ObjectNotFound(AxonsError):
     """No object under this key."""
 

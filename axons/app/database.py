@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,8 @@ from sqlalchemy.pool import QueuePool
 from sqlmodel import Session, SQLModel
 from tenacity import RetryCallState, Retrying, stop_after_delay, wait_random_exponential
 
-from axons.errors import DatabaseBusy, DatabaseTaken
+from axons.data.full_disk import SENTENCE as DISK_FULL
+from axons.errors import DatabaseBusy, DatabaseTaken, StorageFull
 
 _T = TypeVar("_T")
 
@@ -30,7 +32,7 @@ _UNIQUE_TRIES = 3
 _CONNECTIONS = 8
 _CONNECTION_WAIT_S = 10.0
 _CHANGES = "changes"
-_SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
+_SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION, _DISK_FULL = "40001", "40P01", "23505", "53100"
 
 
 UNCOUNTED = {"is_uncounted": True}  # option of an update of which `Database.num_changes` shall not tell
@@ -83,6 +85,7 @@ class Database:
 
         Raises:
             DatabaseBusy: the database did not answer in time.
+            StorageFull: there is no room on its disk.
         """
         return self._run(function, self._writer)
 
@@ -121,6 +124,8 @@ class Database:
         try:
             return retrying(self._once, function, engine)
         except (DBAPIError, NoConnection) as error:
+            if _is_full(error):
+                raise StorageFull(DISK_FULL) from error
             if isinstance(error, DBAPIError) and not _is_passing(error):
                 raise
             raise DatabaseBusy("the database does not answer at the moment; try again in 5 seconds") from error
@@ -202,6 +207,13 @@ def _may_succeed_again(state: RetryCallState) -> bool:
     error = state.outcome.exception() if state.outcome is not None else None
     lost_a_race = isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
     return error is not None and (_is_passing(error) or (lost_a_race and state.attempt_number <= _UNIQUE_TRIES))
+
+
+def _is_full(error: DBAPIError | NoConnection) -> bool:
+    """Whether the database's disk is full."""
+    cause = getattr(error, "orig", None)
+    is_full = isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    return is_full or getattr(cause, "sqlstate", None) == _DISK_FULL
 
 
 def _is_passing(error: BaseException) -> bool:

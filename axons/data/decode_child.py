@@ -4,6 +4,7 @@ Reads one JSON request a line from standard input, writes JSON lines to standard
 size, then magic number, then the header's pixel count, and only then the pixels.
 """
 
+import errno
 import json
 import math
 import os
@@ -376,6 +377,11 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
+def _is_disk_full(error: Exception) -> bool:
+    """Not the file's fault; libvips tells it as a text."""
+    return getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
+
+
 def main() -> None:
     _confine(int(sys.argv[1]))
     threading.Thread(target=_die_with, args=(int(sys.argv[2]),), daemon=True).start()
@@ -395,6 +401,9 @@ def main() -> None:
         except MemoryError:
             send({"refused": f"{request['name']!r} needs too much memory to decode; save it as a tiled TIFF"})
         except Exception as error:  # the outer edge of this process: a decoder may raise anything on hostile bytes
+            if _is_disk_full(error):
+                send({"full": True})
+                continue
             text = str(error).replace(request["source"], "file").replace(request["target"], "file")
             reason = f"cannot be decoded ({_one_line(text) or type(error).__name__})"
             send({"refused": f"{request['name']!r} {reason}; open it in an image editor and save it again"})

@@ -16,7 +16,8 @@ import numpy as np
 import psutil
 
 from axons.data import decode_child
-from axons.errors import AxonsError, ImageRefused
+from axons.data.full_disk import SENTENCE as DISK_FULL
+from axons.errors import AxonsError, ImageRefused, StorageFull
 
 _SECONDS_PER_PIXEL = 60 / 150e6  # beyond the first minute, for what a tiled TIFF has above `max_pixels`
 _LOOK_EVERY_S = 0.02
@@ -88,6 +89,7 @@ class Decoder:
             name: what the person calls the file; it appears in errors and is never used as a path.
         Raises:
             ImageRefused: one sentence with the name, what is wrong and what to do.
+            StorageFull: there is no room for the working image.
         """
         try:
             return NormalisedImage(**self._ask("normalise", source, target, name))
@@ -134,6 +136,8 @@ class Decoder:
             raise
         if _anonymous_bytes(child.pid) > self._limits.max_resident_bytes // 4:
             self.close()  # memory it has kept must not count against the next file
+        if "full" in answer:
+            raise StorageFull(DISK_FULL)
         if "refused" in answer:
             raise ImageRefused(answer["refused"])
         done: dict[str, Any] = answer["done"]

@@ -8,6 +8,7 @@ import ray.data
 from ray.data import DataContext
 from ray.exceptions import RayTaskError
 
+from axons.data.full_disk import telling_of_full_disks
 from axons.data.priority import give_way
 from axons.errors import AxonsError
 
@@ -54,5 +55,6 @@ def _call(
     item: dict[str, bytes], function: Callable[..., Iterator[bytes]], arguments: dict[str, Any]
 ) -> Iterator[dict[str, bytes]]:
     give_way()
-    for answer in function(item["row"], **arguments):
-        yield {"row": answer}
+    with telling_of_full_disks():
+        for answer in function(item["row"], **arguments):
+            yield {"row": answer}

@@ -17,11 +17,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fsspec
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from axons.data.encryption import encryption_of_this_node
+from axons.data.full_disk import SENTENCE as DISK_FULL
+from axons.data.full_disk import is_full_disk, telling_of_full_disks
 from axons.data.node_cache import NodeCache
-from axons.errors import ChecksumMismatch, ObjectNotFound, StorageUnavailable
+from axons.errors import ChecksumMismatch, ObjectNotFound, StorageFull, StorageRefused, StorageUnavailable
 
 AREAS = ("projects", "training-sets", "models", "tmp")
 
@@ -68,6 +70,10 @@ class Storage(ABC):
     @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether an object has this key."""
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Bytes of the object."""
 
     @abstractmethod
     def list_objects(self, prefix: str = "") -> list[StoredObject]:
@@ -213,6 +219,12 @@ class _FolderStorage(Storage):
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
+    def size(self, key: str) -> int:
+        try:
+            return self._path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _not_found(self.uri, key) from error
+
     def list_objects(self, prefix: str = "") -> list[StoredObject]:
         found = []
         for folder, _, names in os.walk(self._path(prefix) if prefix else self._root):
@@ -255,6 +267,7 @@ class _FolderStorage(Storage):
     def _path(self, key: str) -> Path:
         return self._root / _checked(key)
 
+    @telling_of_full_disks()
     def _put(self, key: str, data: bytes | Path) -> None:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -303,6 +316,10 @@ class _BucketStorage(Storage):
     def exists(self, key: str) -> bool:
         with self._answering(key) as (files, path):
             return bool(files.isfile(path))
+
+    def size(self, key: str) -> int:
+        with self._answering(key) as (files, path):
+            return int(files.info(path)["size"])
 
     def list_objects(self, prefix: str = "") -> list[StoredObject]:
         with self._answering(prefix or None) as (files, path):
@@ -361,8 +378,14 @@ class _BucketStorage(Storage):
         except FileNotFoundError as error:
             raise _not_found(self.uri, key) from error
         except _faults(self.uri) as error:
+            if is_full_disk(error):  # ours, not the storage
+                raise StorageFull(DISK_FULL) from error
+            if isinstance(error, PermissionError | NoCredentialsError):
+                raise StorageRefused(
+                    f"storage {self.uri} refused us ({error}); check its address and the keys"
+                ) from error
             raise StorageUnavailable(
-                f"storage {self.uri} refused or did not answer ({error}); check its address, the keys and the network"
+                f"storage {self.uri} did not answer ({error}); check its address, the keys and the network"
             ) from error
 
 

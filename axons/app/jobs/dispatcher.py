@@ -14,12 +14,12 @@ from sqlmodel import Session, col, select
 from axons.app import logs, metrics
 from axons.app.jobs import cleanup, queue, train
 from axons.app.jobs.kinds import Kind, kind_name, kind_of, load_kinds
-from axons.app.jobs.outcomes import end_with_news, interrupt
+from axons.app.jobs.outcomes import end_with_news, interrupt, put_off
 from axons.app.jobs.work import Cluster, Interrupted, Row, Work
 from axons.app.platform import Platform
 from axons.app.services.uploads import expire_uploads
 from axons.app.tables import Job, Lease, UtcDateTime, new_id
-from axons.errors import AxonsError, DatabaseBusy, ServerUnavailable, StorageUnavailable
+from axons.errors import AxonsError, DatabaseBusy, ServerUnavailable, StorageFull, StorageRefused, StorageUnavailable
 
 _LOG = logging.getLogger("axons.jobs")
 
@@ -30,9 +30,10 @@ _FORCE_AFTER_S = 6.0
 _TIDY_EVERY_S = 60.0
 _MEASURE_EVERY_S = 15.0
 _STOP_WAIT_S = 10.0
+_REST_S = 10.0
 _CLEANUP_EVERY = timedelta(hours=1)
 _RAY_IS_AWAY = "Ray does not answer at the moment; this starts as soon as it does"
-_PASSING = (DatabaseBusy, StorageUnavailable, ServerUnavailable)  # the same step may succeed in a moment
+_PASSING = (DatabaseBusy, StorageFull, StorageUnavailable, ServerUnavailable)  # the same step may succeed in a moment
 
 
 @dataclass(kw_only=True)
@@ -66,6 +67,7 @@ class Dispatcher:
         self._every_s = every_s
         self._holder = new_id()
         self._works: dict[str, _Started] = {}
+        self._rests: dict[str, float] = {}  # until when jobs are left alone that could not be begun
         self._is_ray_away = True  # until it has answered: another dispatcher may have told people so
         self._tidy_at = 0.0
         self._measure_at = 0.0
@@ -136,7 +138,7 @@ class Dispatcher:
             self._measure()
             try:
                 self.step()
-            except DatabaseBusy as error:
+            except (DatabaseBusy, StorageFull) as error:
                 _LOG.warning("the dispatcher waits: %s", error)
             except Exception:  # the edge of the thread, without which no job would ever start again
                 _LOG.exception("a round of the dispatcher failed")
@@ -184,9 +186,10 @@ class Dispatcher:
 
     def _next(self, kinds: Sequence[str], places: int) -> list[str]:
         def choose(session: Session) -> list[str]:
-            free = places - queue.num_active(session, kinds)
-            return queue.waiting_in_order(session, kinds)[:free] if free > 0 else []
+            free = max(0, places - queue.num_active(session, kinds))
+            return [job_id for job_id in queue.waiting_in_order(session, kinds) if job_id not in self._rests][:free]
 
+        self._rests = {job_id: until for job_id, until in self._rests.items() if until > time.monotonic()}
         return self._platform.database.read(choose)
 
     def _start(self, job_id: str) -> None:
@@ -237,9 +240,12 @@ class Dispatcher:
 
     def _end(self, started: _Started) -> None:
         error = started.work.error
-        if isinstance(error, Interrupted | StorageUnavailable):
+        if isinstance(error, Interrupted):
             self._works.pop(started.job_id, None)
             self._interrupt(started.job_id, f"its process was interrupted ({_first_line(error)})")
+        elif isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
+            self._works.pop(started.job_id, None)
+            self._put_off(started.job_id, error)
         elif error is not None:
             reason = _reason(started.job_id, error)
             self._finish(started, lambda session, job: end_with_news(session, job, "failed", reason))
@@ -260,6 +266,12 @@ class Dispatcher:
     def _interrupt(self, job_id: str, why: str) -> None:
         self._platform.database.write(lambda session: interrupt(session, session.get_one(Job, job_id), why))
 
+    def _put_off(self, job_id: str, error: StorageUnavailable) -> None:
+        """The storage may answer again after a while."""
+        _LOG.warning("job %s is put off: %s", job_id, error)
+        self._rests[job_id] = time.monotonic() + _REST_S
+        self._platform.database.write(lambda session: put_off(session, session.get_one(Job, job_id)))
+
     def _guard(self, job_id: str, step: Callable[[], None]) -> None:
         """Run a step of one job so that its failure is not that of the others."""
         told = logs.JOB.set(job_id)
@@ -267,6 +279,8 @@ class Dispatcher:
             step()
         except _PASSING as error:
             _LOG.warning("job %s waits: %s", job_id, error)
+            if isinstance(error, StorageUnavailable | StorageFull):
+                self._rests[job_id] = time.monotonic() + _REST_S
             self._take_back(job_id, str(error))
         except Exception as error:  # whatever is wrong with this job, the next one must not suffer
             self._fail(job_id, _reason(job_id, error))

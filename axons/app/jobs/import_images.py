@@ -29,7 +29,7 @@ from axons.data.importing import ImportedImage, LabelFile, Refusal, import_image
 from axons.data.importing import Upload as EngineUpload
 from axons.data.labeller import SUFFIX as LABELS_SUFFIX
 from axons.data.rows import Row
-from axons.data.storage import fsspec_files, local_file, open_storage
+from axons.data.storage import local_file, open_storage, split_uri
 from axons.data.tiles import TileGrid
 from axons.errors import AxonsError
 
@@ -197,7 +197,5 @@ def _image_row(job: ImportWork, image: ImportedImage, file: SourceFile) -> dict[
 
 def size_of(uri: str) -> int:
     """Bytes of a stored object."""
-    if "://" not in uri:
-        return Path(uri).stat().st_size
-    files, path = fsspec_files(uri)
-    return int(files.info(path)["size"])
+    folder, name = split_uri(uri)
+    return open_storage(folder).size(name)

@@ -19,7 +19,7 @@ from axons.data.pictures import encode_mask
 from axons.data.pipelines import stream
 from axons.data.storage import local_file, open_storage
 from axons.data.tiles import TileGrid
-from axons.errors import AxonsError
+from axons.errors import AxonsError, StorageFull, StorageUnavailable
 from axons.model.devices import num_cores
 from axons.model.files import ModelCard, load_card
 from axons.serve.large import LargeRequest, join_blocks, predict_blocks
@@ -28,6 +28,7 @@ from axons.train.driver import cluster_gpus
 
 THREADS = 2
 
+_NOT_THE_IMAGES_FAULT = (StorageFull, StorageUnavailable)
 _MEASURED = {"height", "width", "mean", "std", "pixel_size_um", "geo", "notices"}
 
 
@@ -137,6 +138,8 @@ def _predict_small(row: bytes, *, on_gpu: bool) -> Iterator[bytes]:
     try:
         predictor = predictor_of(task["model"], on_gpu)
         found = segment(WorkingImage(local_file(task["working"])).read_all(), predictor, scale=task["scale"])
+    except _NOT_THE_IMAGES_FAULT:
+        raise
     except AxonsError as error:
         yield json.dumps({"prediction_id": task["prediction_id"], "refusal": str(error)}).encode()
         return
@@ -161,6 +164,8 @@ def _predict_large(task: dict[str, Any], gpu_share: float) -> dict[str, Any]:
     )
     try:
         found = join_blocks(request, list(predict_blocks(request)))
+    except _NOT_THE_IMAGES_FAULT:
+        raise
     except AxonsError as error:
         return {"prediction_id": task["prediction_id"], "refusal": str(error)}
     assert found.mask_uri.endswith(MASK_TIFF)

@@ -22,7 +22,7 @@ _K = TypeVar("_K")
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A job in the queue; one that a crash has interrupted comes first, for it has had its turn."""
+    """A job in the queue; one that a crash, or the storage, has interrupted comes first, for it has had its turn."""
 
     job_id: str
     classroom_id: str | None
@@ -74,7 +74,7 @@ def waiting_in_order(session: Session, kinds: Sequence[str]) -> list[str]:
             classroom_id=job.classroom_id,
             user_id=job.user_id,
             created_at=job.created_at,
-            is_interrupted=bool(job.result.get("crashes")),
+            is_interrupted=bool(job.result.get("crashes") or job.result.get("put_off")),
         )
         for job in rows
         if not job.request.get("is_prepared")  # somebody else submits it

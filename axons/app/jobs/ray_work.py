@@ -13,6 +13,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from axons.app.jobs.kinds import kind_of
 from axons.app.jobs.work import Interrupted, Row, Submission, Work
+from axons.data.full_disk import telling_of_full_disks
 from axons.data.priority import give_way
 from axons.errors import ServerUnavailable
 
@@ -137,8 +138,9 @@ def submit_line(submission_id: str, run_uri: str) -> str:
 @ray.remote(num_cpus=0, num_returns="streaming", max_retries=0)
 def _stream(kind: str, request: str) -> Iterator[str]:
     give_way()
-    for row in kind_of(kind).work(json.loads(request)):
-        yield json.dumps(row)
+    with telling_of_full_disks():
+        for row in kind_of(kind).work(json.loads(request)):
+            yield json.dumps(row)
 
 
 def _received(answers: Any) -> Iterator[Row]:

@@ -12,7 +12,9 @@ from starlette.exceptions import HTTPException
 
 from axons import errors
 from axons.app import metrics
-from axons.errors import AxonsError
+from axons.data.full_disk import SENTENCE as DISK_FULL
+from axons.data.full_disk import is_full_disk
+from axons.errors import AxonsError, StorageFull, StorageRefused, StorageUnavailable
 
 _LOG = logging.getLogger("axons.rest")
 
@@ -39,6 +41,7 @@ _STATUS: list[tuple[type[AxonsError], int]] = [
     (AxonsError, 422),
 ]
 _RETRY_AFTER_S = 5
+_STORAGE_IS_AWAY = "the storage does not answer at the moment, so nothing was changed; try again in a minute"
 
 ANYWHERE = (400, 401, 403, 404, 409, 413, 422, 503)  # what any route may answer
 
@@ -94,6 +97,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AxonsError, _answer_axons_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _answer_validation_error)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _answer_http_error)  # type: ignore[arg-type]
+    app.add_exception_handler(OSError, _answer_os_error)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _answer_surprise)
 
 
@@ -122,6 +126,9 @@ def _code(error: AxonsError) -> str:
 async def _answer_axons_error(_request: Request, error: AxonsError) -> JSONResponse:
     if isinstance(error, errors.SignInRefused):
         metrics.count_sign_in_failure()
+    if isinstance(error, StorageUnavailable) and not isinstance(error, StorageRefused):
+        _LOG.warning("%s", error)  # where it is and what it said is for the administrator
+        return problem_of(StorageUnavailable(_STORAGE_IS_AWAY))
     return problem_of(error)
 
 
@@ -133,6 +140,12 @@ async def _answer_validation_error(_request: Request, error: RequestValidationEr
 
 async def _answer_http_error(_request: Request, error: HTTPException) -> JSONResponse:
     return problem(error.status_code, f"http-{error.status_code}", str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _answer_os_error(_request: Request, error: OSError) -> JSONResponse:
+    if not is_full_disk(error):
+        raise error
+    return problem_of(StorageFull(DISK_FULL))
 
 
 async def _answer_surprise(request: Request, error: Exception) -> JSONResponse:

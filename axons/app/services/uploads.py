@@ -268,7 +268,7 @@ def num_parts(upload: Upload) -> int:
 
 
 def check_free_space(settings: Settings, num_bytes: int) -> None:
-    """Refuse what would fill the disk.
+    """Refuse what would fill a disk.
 
     Raises:
         StorageFull: below `Settings.min_free_bytes` afterwards.
@@ -282,9 +282,12 @@ def check_free_space(settings: Settings, num_bytes: int) -> None:
 
 
 def free_bytes(settings: Settings) -> int:
-    """Free space on the disk of the data folder."""
+    """Free space on the disk of the data folder, or on that of a storage folder elsewhere if it has less."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(settings.data).free
+    folders = [settings.data]
+    if "://" not in settings.storage and Path(settings.storage).is_dir():
+        folders.append(Path(settings.storage))
+    return min(shutil.disk_usage(folder).free for folder in folders)
 
 
 def check_limits(session: Session, settings: Settings, project: Project, num_bytes: int) -> None:
