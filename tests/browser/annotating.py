@@ -28,9 +28,14 @@ class Annotator:
         return annotator
 
     @classmethod
-    def open_in_frame(cls, page: Page, tile: Tile) -> "Annotator":
+    def open_in_frame(cls, page: Page, tile: Tile | str) -> "Annotator":
         """The same in the screen of Gradio."""
-        page.goto(f"/annotate?tile={tile.id}")
+        page.goto(f"/annotate?tile={tile if isinstance(tile, str) else tile.id}")
+        return cls.in_frame(page)
+
+    @classmethod
+    def in_frame(cls, page: Page) -> "Annotator":
+        """What is open in the screen of Gradio, once one can draw."""
         frame = page.locator("iframe").element_handle().content_frame()
         assert frame is not None
         annotator = cls(page, frame)
