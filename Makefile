@@ -25,7 +25,7 @@ EXTRAS := openvino,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run demo test chromium faults fuzz bench docs tour lint clean
+.PHONY: run demo test chromium azurite faults fuzz bench docs tour lint clean
 
 run: $(VENV)/.ready
 	$(BIN)/axons up --port $(PORT) --data $(DATA)
@@ -36,6 +36,10 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready chromium
 	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
 	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder tests/browser  # not beside trainings
+
+# Microsoft's server of the Blob API, for the tests of Azure; without it they are left out.
+azurite: $(VENV)/.ready
+	npm install --no-audit --no-fund --prefix $(VENV)/azurite azurite@3.35.0
 
 chromium: $(VENV)/.ready
 	@$(BIN)/python -m tests.browser.chromium
