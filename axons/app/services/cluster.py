@@ -215,7 +215,7 @@ def clean_storage(session: Session, actor: Actor, form: StorageClean) -> Job:
 def _last_cleanup(session: Session) -> CleanupPublic | None:
     done = (col(Job.kind) == "cleanup", col(Job.state) == "done")
     job = session.exec(select(Job).where(*done).order_by(col(Job.finished_at).desc()).limit(1)).first()
-    if job is None:
+    if job is None or job.finished_at is None:
         return None
     found = {name: job.result[name] for name in CleanupPublic.model_fields if name in job.result}
     return CleanupPublic(job_id=job.id, finished_at=job.finished_at, reason=job.reason, **found)
