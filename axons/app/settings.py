@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         None, ge=1, description="Trainings that run at a time; by default as many as the `driver` resource admits."
     )
     train_gpu_share: float = Field(0.75, gt=0, le=1, description="Part of a GPU that a training worker asks for.")
+    train_cpu_resources: dict[str, float] = Field(
+        {"CPU": 1},
+        description="What a training worker without a GPU asks of Ray; a custom resource of some machines sends it there: "
+        '`{"trainer": 1}`.',
+    )
     presets: dict[str, Preset] = Field(
         {},
         description='Shares of a machine that a training may ask for by name: `{"big": {"gpu_share": 1, "cpus": 8, '

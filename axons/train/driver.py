@@ -78,7 +78,7 @@ def cluster_gpus() -> float:
 
 def worker_resources(request: RunRequest, *, on_gpu: bool) -> dict[str, float]:
     """What each worker asks of Ray; on a GPU it takes what CPU it needs unasked, for some GPU machines offer none."""
-    wanted: dict[str, float] = {"GPU": request.gpu_share} if on_gpu else {"CPU": 1}
+    wanted: dict[str, float] = {"GPU": request.gpu_share} if on_gpu else dict(request.cpu_resources)
     if request.cpus is not None:
         wanted["CPU"] = request.cpus
     if request.memory_bytes is not None:
@@ -117,7 +117,7 @@ def _amounts(resources: dict[str, float]) -> str:
         "CPU": lambda amount: f"{amount:g} CPUs",
         "memory": lambda amount: f"{amount / 2**30:.3g} GiB of memory",
     }
-    return ", ".join(said[name](amount) for name, amount in resources.items())
+    return ", ".join(said[name](amount) if name in said else f"{amount:g} {name}" for name, amount in resources.items())
 
 
 def _attempt(folder: RunFolder, request: RunRequest, attempt: int, started_at: float) -> Outcome:

@@ -38,6 +38,7 @@ class RunRequest(Row):
     Args:
         training_set: address of the frozen set; `training_set_sha256` is the hash its manifest must have.
         gpu_share: of one GPU, for each worker.
+        cpu_resources: what each worker asks of Ray where it has no GPU.
         cpus, memory_bytes: of its machine, for each worker; None as usual, and as much as there is.
         metadata: user, project and the like; travels into the model card and the Ray job.
     """
@@ -49,6 +50,7 @@ class RunRequest(Row):
     training_set_sha256: str | None = None
     config: TrainConfig = TrainConfig()
     gpu_share: float = Field(default=0.75, gt=0, le=1)
+    cpu_resources: dict[str, float] = {"CPU": 1}
     cpus: float | None = Field(default=None, ge=0)
     memory_bytes: int | None = Field(default=None, ge=0)
     metadata: dict[str, str] = {}

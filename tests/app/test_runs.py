@@ -121,6 +121,7 @@ def test_a_prepared_run_has_its_folder_with_the_whole_request(platform, client, 
     assert request.training_set == platform.uri(training_set.key)
     assert request.config.crop == 32
     assert request.metadata["user"] == "ana"
+    assert request.cpu_resources == {"CPU": 1}
 
 
 def in_class(platform, teacher, pupil, *, switches=None, limits=None):

@@ -8,7 +8,8 @@ from safetensors import safe_open
 
 from axons.data.storage import open_storage
 from axons.model.files import load_card, load_model
-from axons.train.driver import train
+from axons.train.driver import train, worker_resources
+from axons.train.run import RunRequest
 from tests.train.runs import make_run
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -101,6 +102,12 @@ def test_probabilities_are_counted_on_validation_and_never_on_the_test(finished)
         found["pixels"] for found in splits["val"]["classes"]
     ]
     assert [found["probabilities"] for found in splits["test"]["classes"]] == [None] * 3
+
+
+def test_a_worker_without_a_gpu_asks_for_what_the_request_says():
+    request = RunRequest(run_id="run-1", training_set="", cpu_resources={"trainer": 1})
+    assert worker_resources(request, on_gpu=False) == {"trainer": 1}
+    assert worker_resources(request, on_gpu=True) == {"GPU": 0.75}
 
 
 def test_two_workers_share_a_run(tmp_path):

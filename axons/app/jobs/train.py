@@ -47,6 +47,7 @@ def run_request(session: Session, platform: Platform, run: Run) -> RunRequest:
         training_set_sha256=training_set.sha256,
         config=settled,
         metadata=_metadata(session, run),
+        cpu_resources=platform.settings.train_cpu_resources,
         **shares_of(platform.settings, settled),
     )
 
