@@ -78,9 +78,14 @@ class Client:
         self._patience_s = patience_s
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = httpx.Timeout(timeout_s, connect=5.0)
-        # Settings of the environment could send the token through somebody's proxy; this is our own server.
+        # Settings of the environment could send the token through somebody's proxy; this is our own server. But its
+        # certificate may be of an authority of its own, as Caddy's for localhost, which SSL_CERT_FILE names.
         self._http = httpx.Client(
-            base_url=f"{self.url}/api/v1/", headers=headers, timeout=timeout, transport=transport, trust_env=False
+            base_url=f"{self.url}/api/v1/",
+            headers=headers,
+            timeout=timeout,
+            transport=transport or httpx.HTTPTransport(verify=httpx.create_ssl_context()),
+            trust_env=False,
         )
 
     def __enter__(self) -> "Client":

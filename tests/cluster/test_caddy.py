@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from axons.client import Client
+from axons.errors import ServerUnavailable
 from tests.cluster.files import CLUSTER
 
 pytestmark = pytest.mark.skipif(
@@ -97,7 +99,8 @@ def door(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         caddy = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
     try:
         trust = _trust(folder / "caddy/pki/authorities/local/root.crt", https, folder / "log")
-        with httpx.Client(base_url=f"https://localhost:{https}", verify=trust, params={"http": http}) as client:
+        about = {"http": str(http), "authority": str(folder / "caddy/pki/authorities/local/root.crt")}
+        with httpx.Client(base_url=f"https://localhost:{https}", verify=trust, params=about) as client:
             yield client
     finally:
         caddy.terminate()
@@ -174,3 +177,14 @@ def test_http_leads_to_https(door):
     answer = httpx.get(f"http://localhost:{port}/", follow_redirects=False)
     assert answer.status_code == 308
     assert answer.headers["location"].startswith("https://localhost")
+
+
+def test_the_command_believes_the_authority_that_the_environment_names(door, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", door.params["authority"])
+    with Client(f"https://localhost:{door.base_url.port}") as client:
+        assert client.text("projects") == "data: first\n\n"
+
+
+def test_the_command_believes_no_other_authority(door):
+    with Client(f"https://localhost:{door.base_url.port}", patience_s=0) as client, pytest.raises(ServerUnavailable):
+        client.text("projects")
