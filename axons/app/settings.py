@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     train_gpu_share: float = Field(0.75, gt=0, le=1, description="Part of a GPU that a training worker asks for.")
     train_cpu_resources: dict[str, float] = Field(
         {"CPU": 1},
-        description="What a training worker without a GPU asks of Ray; a custom resource of some machines sends it there: "
-        '`{"trainer": 1}`.',
+        description="What a training worker without a GPU asks of Ray; a custom resource sends it to the machines that "
+        'have it: `{"trainer": 1}`.',
     )
     presets: dict[str, Preset] = Field(
         {},
