@@ -47,6 +47,7 @@ def test_an_account_is_added_found_promoted_and_disabled_and_the_audit_shows_it(
     card = page.locator("[data-user=zoe]")
     expect(card.get_by_text("<b>Zoe</b>")).to_be_visible()
     expect(page.locator("[data-user]")).to_have_count(1)
+    expect(card).not_to_contain_text("null")
     card.get_by_label("Role of zoe").select_option("educator")
     page.get_by_role("button", name="Change the role").click()
     expect(card.get_by_label("Role of zoe")).to_have_value("educator")

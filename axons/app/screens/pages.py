@@ -36,7 +36,7 @@ def build_screens() -> gr.Blocks:
 
 def head() -> str:
     """What goes into each page's head. Gradio drops `type="module"`, so the script calls for the module."""
-    return f'<script>import("{_address("shell.js")}")</script>'
+    return f'<link rel="icon" href="data:,"><script>import("{_address("shell.js")}")</script>'
 
 
 @cache

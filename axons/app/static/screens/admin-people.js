@@ -39,7 +39,7 @@ function personCard(user, me) {
   const card = make("li", { className: "card", "data-user": user.name });
   const draw = () => {
     const isMe = user.id === me.user.id;
-    card.replaceChildren(
+    const parts = [
       make("h3", {}, user.name, user.is_active ? null : make("small", { className: "warn" }, ` – ${t("cannot sign in")}`)),
       make("p", { className: "quiet" }, [user.display_name, t("since {time}", { time: time(user.created_at) })].filter(Boolean).join(" · ")),
       make("p", { className: "row" },
@@ -53,7 +53,9 @@ function personCard(user, me) {
         draw();
       }) : null,
       isMe ? make("p", { className: "quiet" }, t("This is you; your password is changed on the page “Account”.")) : null,
-      secret);
+      secret,
+    ];
+    card.replaceChildren(...parts.filter(Boolean));
   };
   const change = async (changes) => {
     Object.assign(user, await patch(`users/${user.id}`, changes));
