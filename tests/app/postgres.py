@@ -53,6 +53,11 @@ class Postgres:
         self.execute(f'CREATE DATABASE "{name}"')
         return self._url(name)
 
+    def check(self, url: str) -> None:
+        """Look through every table and index of a database; raises CalledProcessError if one is damaged."""
+        whose = ("-h", "127.0.0.1", "-p", str(self._port), "-U", "axons")
+        self._run("pg_amcheck", *whose, "--install-missing", "--heapallindexed", url.rpartition("/")[2])
+
     def execute(self, statement: str) -> None:
         engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:

@@ -1,3 +1,27 @@
-"""The platform and people of the tests of the application, for faults too."""
+"""The platform and people of the tests of the application, for faults too; and installations that run."""
 
+import shutil
+
+import pytest
+
+from axons.app import local_ray
 from tests.app.conftest import ana, database_url, empty_sqlite, platform, postgres, teacher  # noqa: F401 (fixtures)
+from tests.app.installation import install
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts `axons up` with the settings given and returns it with a token; ends it after the test."""
+    started = []
+
+    def start(**settings):
+        up = install(tmp_path, **settings)
+        started.append(up)
+        up.start("--no-sample")
+        return up, up.token()
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.stop()
+        shutil.rmtree(local_ray.session_folder(up.data), ignore_errors=True)
