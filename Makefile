@@ -1,6 +1,7 @@
 # Everything is set up in a virtual environment of its own; each command may be run again at any time.
 #
 #   make run      set up and start the platform in your browser's reach: http://127.0.0.1:8000   (PORT=, DATA=)
+#   make several  set up and run the platform on several nodes of this machine: https://localhost:8443   (HTTPS_PORT=)
 #   make demo     set up and run the loop without a server: images -> training set -> model -> report
 #   make test     set up and run the tests (30 to 45 minutes on two cores); installs Chromium if there is none
 #   make faults   the tests at full size; writes docs/faults.md   (FAST=1: a quarter of an hour, without the long ones, writes nothing)
@@ -15,6 +16,7 @@ VENV ?= .venv
 OUT ?= axons-demo
 PORT ?= 8000
 DATA ?= axons-data
+HTTPS_PORT ?= 8443
 SECONDS ?= 1800
 
 BIN := $(VENV)/bin
@@ -25,10 +27,13 @@ EXTRAS := openvino,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run demo test chromium azurite faults fuzz bench docs tour lint clean
+.PHONY: run several demo test chromium azurite faults fuzz bench docs tour lint clean
 
 run: $(VENV)/.ready
 	$(BIN)/axons up --port $(PORT) --data $(DATA)
+
+several: $(VENV)/.ready
+	$(BIN)/python -m tests.cluster.several --port $(HTTPS_PORT)
 
 demo: $(VENV)/.ready
 	$(BIN)/axons demo --out $(OUT)
