@@ -160,7 +160,7 @@ def _settings(arguments: ConfigArguments) -> Settings:
 
 
 @ray.remote(num_cpus=0, max_calls=1)
-def start_segmenter(settings: Settings, warm: list[str], *, has_own_ray: bool) -> None:
+def start_segmenter(settings: Settings, warm: list[str], has_own_ray: bool) -> None:
     """Start what predicts, from a process of its own: it imports torch, and then ends."""
     from axons.app.prediction_service import deploy_prediction_service
 

@@ -297,7 +297,7 @@ def _deploy(options: UpOptions, settings: Settings, warm: list[str]) -> None:
     serve.start(proxy_location="HeadOnly", http_options=http, logging_config=deployment.LOGS)
     # The database's file is here, so its one process is too.
     on_node = ray.util.get_node_ip_address() if settings.database_url is None else None
-    deployment.start_segmenter.remote(settings, warm, has_own_ray=options.address is None)
+    deployment.start_segmenter.remote(settings, warm, options.address is None)
     deployment.deploy(settings, on_node=on_node, with_sample=options.with_sample)
 
 

@@ -98,7 +98,8 @@ def _running_on_gpu() -> int | None:
         return 0
     if application is None:
         return None
-    return sum(found.replica_states.get("RUNNING", 0) for found in application.deployments.values())
+    states = [found.replica_states for found in application.deployments.values()]
+    return sum(count for counts in states for state, count in counts.items() if state == "RUNNING")
 
 
 def _is_over(response: Any) -> bool:
