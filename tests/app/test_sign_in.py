@@ -238,6 +238,7 @@ def test_the_first_administrator_signs_in_by_code_once(platform):
         "role": "administrator",
         "is_active": True,
         "created_at": "",
+        "limits": {"max_active_trainings": None, "max_gpu_minutes": None},
     }
 
 

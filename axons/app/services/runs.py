@@ -297,7 +297,7 @@ def resume_run(session: Session, actor: Actor, run_id: str, settings: Settings) 
         raise Conflict(f"run {run.number} is {job.state}; only one that failed or was ended early can be resumed")
     if is_limited(session, actor, project):
         take_turns(session, session.get_one(User, actor.user_id))
-        check_trainings(session, actor, project, run.config["device"], settings)
+        check_trainings(session, actor, project, run.config.get("device", "auto"), settings)
         minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
         job.request = {**job.request, "limit_minutes": minutes}
     job.state = "queued"
