@@ -65,7 +65,8 @@ def rows_of(site, table):
 
 
 def is_imported(page: Page, count: int) -> None:
-    expect(page.get_by_text(f"{count} images were imported.")).to_be_visible(timeout=ARRIVED_MS)
+    said = "1 image was imported." if count == 1 else f"{count} images were imported."
+    expect(page.get_by_text(said)).to_be_visible(timeout=ARRIVED_MS)
 
 
 @pytest.mark.usefixtures("at_work")

@@ -224,7 +224,7 @@ def test_a_mask_layer_is_saved_in_the_box_of_what_it_paints(modules):
     ("change", "sentence"),
     [
         ({"schema": 2}, "annotation schema is 2; this page reads 1"),
-        ({"layers": [{"t": "line"}]}, 'a layer has type "line"'),
+        ({"layers": [{"t": "line"}]}, "a layer has type “line”"),
         ({"layers": [{"t": "mask", "box": [0, 0, 2, 2], "rle": [3, 1]}]}, "runs cover 3 px of a box of 4 px"),
     ],
 )
