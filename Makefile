@@ -3,7 +3,7 @@
 #   make run      set up and start the platform in your browser's reach: http://127.0.0.1:8000   (PORT=, DATA=)
 #   make several  set up and run the platform on several nodes of this machine: https://localhost:8443   (HTTPS_PORT=)
 #   make demo     set up and run the loop without a server: images -> training set -> model -> report
-#   make test     set up and run the tests (30 to 45 minutes on two cores); installs Chromium if there is none
+#   make test     set up and run the tests (30 to 50 minutes on two cores); installs Chromium if there is none
 #   make faults   the tests at full size; writes docs/faults.md   (FAST=1: a quarter of an hour, without the long ones, writes nothing)
 #   make fuzz     hostile files for half an hour   (SECONDS=)
 #   make bench    every stage against a peer; writes benchmarks/RESULTS.md
@@ -23,6 +23,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Real browsers and killed processes may lose a race with a busy machine: tried once more, and told at the end.
 ONCE_MORE := --reruns 1
+BOTH_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 EXTRAS := openvino,azure,postgresql,test,lint
 
 export RAY_USAGE_STATS_ENABLED := 0
@@ -39,8 +40,8 @@ demo: $(VENV)/.ready
 	$(BIN)/axons demo --out $(OUT)
 
 test: $(VENV)/.ready chromium
-	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
-	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) -n 2 --dist loadfile --no-loadscope-reorder tests/browser  # not beside trainings
+	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) $(BOTH_CORES) --ignore tests/browser
+	$(BIN)/python -m pytest -m "not slow and not long" $(ONCE_MORE) $(BOTH_CORES) tests/browser  # not beside trainings
 
 # Microsoft's server of the Blob API, for the tests of Azure; without it they are left out.
 azurite: $(VENV)/.ready
@@ -51,7 +52,7 @@ chromium: $(VENV)/.ready
 
 faults: $(VENV)/.ready chromium
 ifdef FAST
-	$(BIN)/python -m pytest -m "slow and not long" $(ONCE_MORE) tests
+	$(BIN)/python -m pytest -m "slow and not long" $(ONCE_MORE) $(BOTH_CORES) tests
 else
 	$(BIN)/python -m pytest tests/faults tests/app tests/cluster tests/test_demo.py tests/data/test_hostile_images.py \
 	  tests/data/test_decoding.py tests/data/test_archives.py tests/model/test_files.py --faults-report docs/faults.md
