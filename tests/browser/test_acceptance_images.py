@@ -111,7 +111,7 @@ def test_a_16_bit_tiff_is_seen_and_kept_bit_by_bit_within_4_clicks(site, ana, ne
 
 
 @pytest.mark.usefixtures("at_work")
-@pytest.mark.parametrize("num_images", [9, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_images", [9, pytest.param(200, marks=pytest.mark.long)])
 def test_a_zip_whose_connection_is_cut_at_half_goes_on_by_itself(site, ana, new_page, project, desktop, num_images):
     rng = np.random.default_rng(num_images)
     buffer = io.BytesIO()

@@ -64,7 +64,7 @@ def start_server(platform, actor, port):
     return server
 
 
-@pytest.mark.parametrize("num_kills", [pytest.param(2, id="2 kills"), pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_kills", [pytest.param(2, id="2 kills"), pytest.param(10, marks=pytest.mark.long)])
 def test_no_acknowledged_save_is_lost_when_the_application_is_killed(
     platform,
     ana,
