@@ -57,7 +57,8 @@ def _set_up(url: str) -> dict[str, str]:
     for bucket, key in (("axons", "other/projects/secret"), ("axons", "main/backups/secret"), ("foreign", "secret")):
         s3.put_object(Bucket=bucket, Key=key, Body=b"secret")
     policy = (CLUSTER / "worker-policy.json").read_text().replace("BUCKET", "axons").replace("PREFIX", "main")
-    policy = policy.replace('"s3:ListBucket"', '"s3:ListBucket", "s3:HeadBucket"')  # S3 asks it for the first, moto for both
+    # For a question about the bucket itself S3 wants the first, this server the second.
+    policy = policy.replace('"s3:ListBucket"', '"s3:ListBucket", "s3:HeadBucket"')
     iam.create_user(UserName="worker")
     iam.put_user_policy(UserName="worker", PolicyName="worker", PolicyDocument=policy)
     # This server checks a request that deletes objects at the bucket; S3 itself checks it at each object.
