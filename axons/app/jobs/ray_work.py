@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 import requests
+from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray.exceptions import RayError, RayTaskError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -19,7 +20,6 @@ from axons.errors import ServerUnavailable
 
 DRIVER = "driver"  # the custom resource of the nodes on which drivers of trainings may run
 
-_HEAD = "node:__internal_head__"
 _ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 _DRIVER_ENVIRONMENT = {
     "RAY_JOB_STOP_SIGNAL": "SIGINT",  # Ray Train ends its workers on this signal only
@@ -40,7 +40,7 @@ class RayCluster:
         _check_connected()
         try:
             # Workers' keys of the storage do not reach as far as a cleanup does.
-            place = {_HEAD: 0.001} if kind == "cleanup" else {}
+            place = {HEAD_NODE_RESOURCE_NAME: 0.001} if kind == "cleanup" else {}
             answers = _stream.options(name=name, resources=place).remote(kind, json.dumps(request))
         except (RayError, ConnectionError) as error:
             raise ServerUnavailable(f"Ray does not take work at the moment ({error}); it is tried again") from error

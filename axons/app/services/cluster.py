@@ -8,6 +8,7 @@ from typing import Any
 import ray
 import requests
 from pydantic import BaseModel, ConfigDict
+from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 from ray.util.state import list_tasks
@@ -24,7 +25,6 @@ from axons.app.services.uploads import free_bytes
 from axons.app.tables import Image, Job, Project, User
 from axons.errors import AxonsError, ServerUnavailable
 
-_HEAD = "node:__internal_head__"
 _ACCELERATOR = "accelerator_type:"
 _MAX_TASKS = 1000
 
@@ -245,7 +245,10 @@ def _ask_nodes() -> list[dict[str, Any]]:
     for actor in actors:
         living.setdefault(actor["Address"]["NodeID"], Counter())[actor["ActorClassName"]] += 1
     found = [{**row, "Free": free.get(row["NodeID"], {}), "Work": living.get(row["NodeID"], Counter())} for row in rows]
-    return sorted(found, key=lambda row: (not row["Alive"], _HEAD not in row["Resources"], row["NodeManagerHostname"]))
+    return sorted(
+        found,
+        key=lambda row: (not row["Alive"], HEAD_NODE_RESOURCE_NAME not in row["Resources"], row["NodeManagerHostname"]),
+    )
 
 
 def _ask_dashboard() -> _Dashboard:
@@ -290,7 +293,7 @@ def _node(row: dict[str, Any], dashboard: _Dashboard | None) -> NodePublic:
         name=row["NodeManagerHostname"],
         address=row["NodeManagerAddress"],
         is_alive=row["Alive"],
-        is_head=_HEAD in total,
+        is_head=HEAD_NODE_RESOURCE_NAME in total,
         accelerator=", ".join(accelerators) or None,
         cpus=_use(total, free, "CPU"),
         gpus=_use(total, free, "GPU"),

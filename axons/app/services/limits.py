@@ -11,6 +11,7 @@ from axons.app.jobs import queue
 from axons.app.policy import Actor
 from axons.app.services import audit
 from axons.app.services.access import Limit, get_project, limit_of, teaches
+from axons.app.services.turns import take_turns
 from axons.app.settings import Settings
 from axons.app.tables import Job, Project, Run, User
 from axons.errors import LimitReached
@@ -71,11 +72,12 @@ def is_limited(session: Session, actor: Actor, project: Project) -> bool:
 
 
 def check_trainings(session: Session, actor: Actor, project: Project, device: str, settings: Settings) -> None:
-    """Refuse one training more than the actor may have; the caller holds the lock of the person's row.
+    """Refuse one training more than the actor may have; transactions that ask this for one actor take turns.
 
     Raises:
         LimitReached: too many trainings wait or run, or the minutes on GPUs are used up and the training may use one.
     """
+    take_turns(session, session.get_one(User, actor.user_id))
     active, most = num_active_trainings(session, actor.user_id), _most_trainings(session, actor, project, settings)
     if active >= most:
         raise LimitReached(

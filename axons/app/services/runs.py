@@ -26,7 +26,7 @@ from axons.app.services.turns import take_turns
 from axons.app.services.uploads import check_free_space
 from axons.app.services.worst_tiles import WorstTilePublic, tiles_to_correct
 from axons.app.settings import Settings
-from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet, User, new_id
+from axons.app.tables import EpochMetric, Job, Model, Project, Run, TrainingSet, new_id
 from axons.app.texts import Identifier, Name
 from axons.data.training_set import TrainingSet as Manifest
 from axons.data.training_set import load_training_set
@@ -163,7 +163,6 @@ def create_run(session: Session, actor: Actor, form: RunCreate, settings: Settin
     if is_limited(session, actor, project):
         limit_minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
         _check_minutes(form.config, limit_minutes)
-        take_turns(session, session.get_one(User, actor.user_id))
         check_trainings(session, actor, project, form.config.device, settings)
     take_turns(session, project)  # two runs must not get one number
     newest = session.exec(select(func.max(Run.number)).where(col(Run.project_id) == project.id)).one() or 0
@@ -296,7 +295,6 @@ def resume_run(session: Session, actor: Actor, run_id: str, settings: Settings) 
     if job.state not in ("failed", "cancelled") and not was_stopped:
         raise Conflict(f"run {run.number} is {job.state}; only one that failed or was ended early can be resumed")
     if is_limited(session, actor, project):
-        take_turns(session, session.get_one(User, actor.user_id))
         check_trainings(session, actor, project, run.config.get("device", "auto"), settings)
         minutes = limit_of(session, project, "max_training_minutes", settings.max_training_minutes)
         job.request = {**job.request, "limit_minutes": minutes}
