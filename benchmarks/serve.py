@@ -6,7 +6,6 @@ Target: 0.9 × its images/s, 95 of 100 answers within twice the median, no error
 """
 
 import io
-import json
 import statistics
 import subprocess
 import sys
@@ -22,12 +21,11 @@ import numpy as np
 from PIL import Image
 
 from axons.client import Client
-from axons.model.files import CARD, WEIGHTS
 from benchmarks.drawn import draw_field, trained_model
 from benchmarks.measuring import Result, at_most, rate
 from benchmarks.platform_up import percentile, running, sign_in, write_pictures
 from tests.conftest import free_port
-from tests.drawing import CLASSES
+from tests.faults.on_platform import share_model
 
 _CLIENTS = 4
 _IMAGES = 20
@@ -41,7 +39,7 @@ def measure(scratch: Path, *, is_small: bool) -> Result:
     rounds = 1 if is_small else 5
     with running() as up, _litserve(model_uri) as peer_url:
         with up.client() as client:
-            name, people = _import_model(client, Path(model_uri)), _add_people(client)
+            name, people = share_model(client, Path(model_uri), "fields"), _add_people(client)
         headers = [{"Authorization": f"Bearer {token}", "Accept": "image/png"} for token in people]
         ours = _Clients(f"{up.url}/v2/models/{name}/predict/", headers)
         peer = _Clients(f"{peer_url}/predict", [{}] * _CLIENTS)
@@ -135,13 +133,3 @@ def _add_people(client: Client) -> list[str]:
     """Accounts for the clients, one each, for nobody may fill the queue alone; returns their tokens."""
     accounts = client.create("users/import", {"users": [{"name": f"client-{n}"} for n in range(_CLIENTS)]})
     return [sign_in(client.url, account) for account in accounts]
-
-
-def _import_model(client: Client, folder: Path) -> str:
-    project_id = client.create_project("Fields", [found.name for found in CLASSES])["id"]
-    upload_id = client.upload(folder / WEIGHTS, purpose="model")
-    card = json.loads((folder / CARD).read_text())
-    form = {"upload_id": upload_id, "project_id": project_id, "name": "fields", "card": card}
-    model = client.create("models:import", form)
-    client.create(f"models/{model['id']}/share", {"visibility": "everyone"})
-    return str(model["name"])

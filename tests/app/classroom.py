@@ -10,6 +10,7 @@ from axons.app.tables import (
     LabelClass,
     Membership,
     Project,
+    ProjectMember,
     Revision,
     Run,
     Tile,
@@ -18,7 +19,7 @@ from axons.app.tables import (
     new_id,
     now,
 )
-from tests.app.conftest import As
+from tests.app.conftest import As, add_user
 
 FAILED = "the GPU ran out of memory; choose a smaller batch"
 _NUMBERS = itertools.count(1)
@@ -112,6 +113,14 @@ def join(platform: Platform, classroom: dict, actor: Actor, role: str) -> None:
     """Put somebody into a class as a row."""
     row = Membership(classroom_id=classroom["id"], user_id=actor.user_id, role=role)
     platform.database.write(lambda session: session.add(row))
+
+
+def add_pupils(platform: Platform, project: Project, count: int) -> list[Actor]:
+    """Students who work on one project."""
+    found = [add_user(platform, f"pupil-{number:02}") for number in range(count)]
+    members = [ProjectMember(project_id=project.id, user_id=pupil.user_id, role="editor") for pupil in found]
+    platform.database.write(lambda session: session.add_all(members))
+    return found
 
 
 def add_run(platform: Platform, classroom: dict, owner: Actor, project_id: str, state: str, **status) -> None:

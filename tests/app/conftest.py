@@ -12,9 +12,12 @@ from axons.app.database import Database
 from axons.app.platform import Platform
 from axons.app.policy import Actor
 from axons.app.settings import Settings
-from axons.app.tables import User
+from axons.app.tables import Image, Model, User
+from tests.app.images import add_images
 from tests.app.postgres import postgres  # noqa: F401 (a fixture)
 from tests.app.serving import client_of, past_the_gate, the_api
+from tests.app.trainings import add_model
+from tests.serve.models import make_model
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -95,3 +98,17 @@ class As:
 def client(platform, ana) -> TestClient:
     """REST as ana."""
     return As(platform, ana)
+
+
+@pytest.fixture
+def image(platform, ana, project, tmp_path) -> Image:
+    """An image of the project that the tests of a module have as a fixture."""
+    [image] = add_images(platform, ana, project, tmp_path)
+    return image
+
+
+@pytest.fixture
+def model(platform, ana, project) -> Model:
+    """A model with random weights in that project."""
+    make_model(platform.uri("models/random"))
+    return add_model(platform, ana, project, "models/random")

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,14 @@ class Postgres:
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
+
+    def restarts(self, times: int) -> Iterator[None]:
+        """Restart so often, every second time as after a crash; yields after each."""
+        for number in range(times):
+            self.stop("immediate" if number % 2 else "fast")
+            time.sleep(0.5)
+            self.start()
+            yield
 
     def make_cluster(self) -> None:
         self._run("initdb", "-D", self._data, "-U", "axons", "--auth=trust", "--encoding=UTF8", "--no-sync")

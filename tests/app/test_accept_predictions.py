@@ -7,30 +7,16 @@ from sqlmodel import col, select
 from axons.app.tables import Audit, ProjectMember, Revision
 from axons.data.layers import unpack
 from tests.app.conftest import As
-from tests.app.images import add_images, add_project, document_of, png, tiles_of
+from tests.app.images import add_project, document_of, png, tiles_of
 from tests.app.test_pre_labels import by_brightness, change
 from tests.app.test_predictions import client_of
-from tests.app.test_works import add_model
 from tests.app.uploads import send
 from tests.drawing import draw_disks
-from tests.serve.models import make_model
 
 
 @pytest.fixture
 def project(platform, ana):
     return add_project(platform, ana, classes=["bg", "core", "other", "ring"])
-
-
-@pytest.fixture
-def image(platform, ana, project, tmp_path):
-    [image] = add_images(platform, ana, project, tmp_path)
-    return image
-
-
-@pytest.fixture
-def model(platform, ana, project):
-    make_model(platform.uri("models/random"))
-    return add_model(platform, ana, project, "models/random")
 
 
 @pytest.fixture

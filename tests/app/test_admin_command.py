@@ -1,14 +1,10 @@
 """`axons admin` and `axons user limits` as an administrator uses them, against a real server without a cluster."""
 
 import json
-import sys
-from datetime import timedelta
 
 import pytest
 
-from axons import cli
-from axons.app.services import sign_in
-from axons.app.tables import now
+from tests.app.calling import caller
 from tests.app.classroom import make_class, make_template
 from tests.app.test_client import url  # noqa: F401 (a fixture)
 
@@ -16,20 +12,7 @@ from tests.app.test_client import url  # noqa: F401 (a fixture)
 @pytest.fixture
 def run(platform, admin, url, monkeypatch, capsys):  # noqa: F811
     """The command as the administrator calls it: standard output, once it has ended well."""
-    until = now() + timedelta(days=1)
-    token = platform.database.write(lambda session: sign_in.make_token(session, admin, "test", until)[1])
-    monkeypatch.setenv("AXONS_URL", url)
-    monkeypatch.setenv("AXONS_TOKEN", token)
-
-    def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["axons", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert not ended.value.code, said.err
-        return said.out
-
-    return run
+    return caller(platform, admin, url, monkeypatch, capsys)
 
 
 def test_storage_is_told_by_person(run, platform, ana):

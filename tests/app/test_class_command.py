@@ -1,14 +1,11 @@
 """`axons class` and `axons user` as an educator uses them, against a real server."""
 
 import json
-import sys
-from datetime import timedelta
 
 import pytest
 
-from axons import cli
-from axons.app.services import sign_in
-from axons.app.tables import User, now
+from axons.app.tables import User
+from tests.app.calling import caller
 from tests.app.classroom import FAILED, add_run, make_class, make_template
 from tests.app.test_client import url  # noqa: F401 (a fixture)
 
@@ -16,20 +13,7 @@ from tests.app.test_client import url  # noqa: F401 (a fixture)
 @pytest.fixture
 def run(platform, teacher, url, monkeypatch, capsys):  # noqa: F811
     """The command as the teacher calls it: standard output, once it has ended well."""
-    until = now() + timedelta(days=1)
-    token = platform.database.write(lambda session: sign_in.make_token(session, teacher, "test", until)[1])
-    monkeypatch.setenv("AXONS_URL", url)
-    monkeypatch.setenv("AXONS_TOKEN", token)
-
-    def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["axons", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert not ended.value.code, said.err
-        return said.out
-
-    return run
+    return caller(platform, teacher, url, monkeypatch, capsys)
 
 
 def test_an_educator_sets_up_a_class_by_the_command(run, tmp_path):

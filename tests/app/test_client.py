@@ -15,7 +15,7 @@ from axons.client import Client
 from axons.errors import AxonsError, JobFailed, RequestFailed, ServerUnavailable
 from tests.app.images import add_project, png
 from tests.app.serving import the_app
-from tests.app.test_works import add_model
+from tests.app.trainings import add_model
 from tests.conftest import free_port
 from tests.serve.models import make_model
 

@@ -10,7 +10,7 @@ from axons.app.tables import HeldOutImage, Image, ProjectMember, TrainingSet, no
 from axons.data.decoding import Decoder
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, document_of, mask_of, png, tiles_of
-from tests.app.test_works import add_model
+from tests.app.trainings import add_model
 from tests.serve.models import make_model
 
 pytestmark = pytest.mark.both_databases

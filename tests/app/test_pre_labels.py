@@ -10,10 +10,9 @@ from axons.app.tables import HeldOutImage, ProjectMember
 from axons.errors import SegmenterBusy
 from axons.serve.predictor import Segmentation, segment
 from tests.app.conftest import As
-from tests.app.images import add_images, add_project, tiles_of
+from tests.app.images import add_project, tiles_of
 from tests.app.test_predictions import client_of
-from tests.app.test_works import add_model
-from tests.app.trainings import add_training_set
+from tests.app.trainings import add_model, add_training_set
 from tests.drawing import draw_disks
 from tests.serve.models import make_model, make_predictor
 
@@ -26,18 +25,6 @@ def by_brightness(image, _model_uri, scale, of_whole=None):
 @pytest.fixture
 def project(platform, ana):
     return add_project(platform, ana, classes=["bg", "core", "other", "ring"])
-
-
-@pytest.fixture
-def image(platform, ana, project, tmp_path):
-    [image] = add_images(platform, ana, project, tmp_path)
-    return image
-
-
-@pytest.fixture
-def model(platform, ana, project):
-    make_model(platform.uri("models/random"))
-    return add_model(platform, ana, project, "models/random")
 
 
 @pytest.fixture

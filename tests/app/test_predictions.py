@@ -22,7 +22,7 @@ from axons.serve.predictor import Segmentation, load_predictor, segment
 from tests.app import serving
 from tests.app.conftest import As
 from tests.app.images import add_images, add_project, png
-from tests.app.test_works import add_model
+from tests.app.trainings import add_model
 from tests.app.uploads import send
 from tests.drawing import draw_disks
 from tests.serve.models import CPU, make_model
@@ -53,12 +53,6 @@ def client(platform, ana):
 def image(platform, ana, project, tmp_path):
     [image] = add_images(platform, ana, project, tmp_path, names=("=cmd.png",))
     return image
-
-
-@pytest.fixture
-def model(platform, ana, project):
-    make_model(platform.uri("models/random"))
-    return add_model(platform, ana, project, "models/random")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from axons.data.labeller import labeller_schema
 from tests.app.images import add_project, png
 from tests.app.installation import AXONS, command, environment, install
 from tests.app.networks import other_network
-from tests.app.test_works import add_model
+from tests.app.trainings import add_model
 from tests.conftest import free_port
 from tests.drawing import draw_disks
 from tests.serve.models import make_model

@@ -11,8 +11,7 @@ from tests.app.conftest import As
 from tests.app.images import add_images, add_project, run_job, tiles_of
 from tests.app.test_pre_labels import change
 from tests.app.test_tiles import following, label
-from tests.app.test_works import add_model
-from tests.serve.models import make_model, make_predictor
+from tests.serve.models import make_predictor
 
 pytestmark = pytest.mark.both_databases
 
@@ -30,12 +29,6 @@ def project(platform, ana, ben):
 @pytest.fixture
 def images(platform, ana, project, tmp_path):
     return add_images(platform, ana, project, tmp_path, names=("a.png", "b.png"))
-
-
-@pytest.fixture
-def model(platform, ana, project):
-    make_model(platform.uri("models/random"))
-    return add_model(platform, ana, project, "models/random")
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from tests.app.images import png
 from tests.app.serving import client_of, past_the_gate, the_v2
 from tests.app.test_predictions import segment_here
 from tests.app.test_runs import in_class
-from tests.app.test_works import add_model
-from tests.app.trainings import ThreadCluster, add_project, add_training_set, settle
+from tests.app.trainings import ThreadCluster, add_model, add_project, add_training_set, settle
 from tests.drawing import draw_disks
 from tests.serve.models import make_model
 
@@ -37,12 +36,6 @@ def project(platform, ana):
 @pytest.fixture
 def client(platform, ana):
     return v2(platform, ana)
-
-
-@pytest.fixture
-def model(platform, ana, project):
-    make_model(platform.uri("models/random"))
-    return add_model(platform, ana, project, "models/random")
 
 
 def image(height=90, width=80):

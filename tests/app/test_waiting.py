@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from axons.app.rest import waiting
-from axons.app.tables import ProjectMember
 from axons.serve.predictor import Segmentation
-from tests.app.conftest import add_user
-from tests.app.images import add_images, add_project
+from tests.app.classroom import add_pupils
+from tests.app.images import add_project
 from tests.app.serving import client_of, past_the_gate, the_api
-from tests.app.test_works import add_model
-from tests.serve.models import make_model
 
 PEOPLE, EACH = 21, 2  # together more than FastAPI has threads, and each no more than one person may
 THREADS = 40
@@ -26,23 +23,8 @@ def project(platform, ana):
 
 
 @pytest.fixture
-def image(platform, ana, project, tmp_path):
-    [image] = add_images(platform, ana, project, tmp_path)
-    return image
-
-
-@pytest.fixture
-def model(platform, ana, project):
-    make_model(platform.uri("models/random"))
-    return add_model(platform, ana, project, "models/random")
-
-
-@pytest.fixture
 def people(platform, project):
-    found = [add_user(platform, f"pupil-{number}") for number in range(PEOPLE)]
-    members = [ProjectMember(project_id=project.id, user_id=person.user_id, role="editor") for person in found]
-    platform.database.write(lambda session: session.add_all(members))
-    return found
+    return add_pupils(platform, project, PEOPLE)
 
 
 class Away:

@@ -1,7 +1,6 @@
 """Jobs that make rows, through the dispatcher on a real Ray: freezing, evaluating, predicting, cleaning up."""
 
 import io
-import json
 import time
 
 import numpy as np
@@ -20,7 +19,6 @@ from tests.app.conftest import As
 from tests.app.images import add_images, add_project, images_of, tiles_of
 from tests.app.trainings import add_training_set, settle
 from tests.drawing import draw_disks
-from tests.serve.models import make_model
 from tests.train.runs import title
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -202,35 +200,6 @@ def test_two_sets_are_compared(platform, ana, project):
     assert comparison["only_in"] == [["a-1.png", "a-2.png"], ["c-1.png", "c-2.png"]]
     assert comparison["differing"] == {"seed": [0, 1]}
     assert [share["name"] for share in comparison["class_shares"]] == ["bg", "ring", "core"]
-
-
-@pytest.fixture
-def model(platform, ana, project, tmp_path):
-    """A model with random weights in the project."""
-    key = "models/random"
-    make_model(platform.uri(key))
-    return add_model(platform, ana, project, key)
-
-
-def add_model(platform, actor, project, key, *, version=1, mean_iou=0.7, **fields):
-    document = json.loads(platform.storage.read(f"{key}/model.json"))
-    row = Model(
-        project_id=project.id,
-        name="random",
-        version=version,
-        key=key,
-        sha256=document["sha256"],
-        card=document,
-        mean_iou=mean_iou,
-        created_by=actor.user_id,
-        **fields,
-    )
-
-    def add(session):
-        session.add(row)
-        return row
-
-    return platform.database.write(add)
 
 
 def test_a_model_is_evaluated_on_a_split(platform, ana, project, model, tmp_path):

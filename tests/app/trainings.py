@@ -14,7 +14,7 @@ from axons.app.jobs.kinds import kind_of
 from axons.app.jobs.work import Interrupted, Submission, Work
 from axons.app.platform import Platform
 from axons.app.policy import Actor
-from axons.app.tables import LabelClass, Project, TrainingSet, new_id
+from axons.app.tables import LabelClass, Model, Project, TrainingSet, new_id
 from axons.data.storage import sha256_of
 from axons.model.files import CARD, WEIGHTS, Origin
 from axons.train.run import EVALUATION, EpochMetrics, RunFolder, RunMetrics, Status, now
@@ -55,6 +55,37 @@ def add_training_set(platform: Platform, project: Project, folder: Path, **optio
     )
 
     def add(session) -> TrainingSet:
+        session.add(row)
+        return row
+
+    return platform.database.write(add)
+
+
+def add_model(
+    platform: Platform,
+    actor: Actor,
+    project: Project,
+    key: str,
+    *,
+    version: int = 1,
+    mean_iou: float | None = 0.7,
+    **fields: Any,
+) -> Model:
+    """The row of a model whose files lie at `key`."""
+    document = json.loads(platform.storage.read(f"{key}/model.json"))
+    row = Model(
+        project_id=project.id,
+        name="random",
+        version=version,
+        key=key,
+        sha256=document["sha256"],
+        card=document,
+        mean_iou=mean_iou,
+        created_by=actor.user_id,
+        **fields,
+    )
+
+    def add(session) -> Model:
         session.add(row)
         return row
 

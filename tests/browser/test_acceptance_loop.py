@@ -15,8 +15,7 @@ from axons.app.jobs.dispatcher import Dispatcher
 from axons.serve.predictor import load_predictor, segment
 from axons.train.run import RunFolder, RunMetrics, Status
 from tests.app.images import png
-from tests.app.test_works import add_model
-from tests.app.trainings import ThreadCluster, add_project, add_training_set, epoch, write_model
+from tests.app.trainings import ThreadCluster, add_model, add_project, add_training_set, epoch, write_model
 from tests.browser.annotating import Annotator
 from tests.browser.clicks import Clicks
 from tests.drawing import draw_disks

@@ -10,7 +10,7 @@ from axons.app.services.jobs import end_job
 from axons.app.tables import Image, Job, Project
 from axons.data.pixel_forest import fill_by_forest
 from axons.serve.predictor import Segmentation
-from tests.app.test_works import add_model
+from tests.app.trainings import add_model
 from tests.browser.annotating import Annotator
 from tests.drawing import draw_disks
 from tests.serve.models import make_model

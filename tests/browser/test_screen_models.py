@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import expect
 
-from tests.app.test_works import add_model
+from tests.app.trainings import add_model
 from tests.serve.models import make_model
 
 

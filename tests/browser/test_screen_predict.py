@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from axons.app.tables import ProjectMember
 from tests.app.images import png
 from tests.app.test_predictions import segment_here
-from tests.app.test_works import add_model
+from tests.app.trainings import add_model
 from tests.drawing import draw_disks
 from tests.serve.models import make_model
 

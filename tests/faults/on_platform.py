@@ -1,5 +1,6 @@
 """What the tests need that break `axons up`: people, and its processes by their names."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ import psutil
 
 from axons.app import local_ray
 from axons.client import Client
+from axons.model.files import CARD, WEIGHTS
 from tests.app.browser import PASSWORD
 from tests.app.installation import Installation, install
+from tests.drawing import CLASSES
 from tests.train.runs import title
 
 
@@ -40,6 +43,17 @@ def add_person(url: str, teacher: Client, name: str) -> str:
         http.post("login", json={"name": name, "password": first}).raise_for_status()
         http.post("password", json={"current": first, "new": PASSWORD}).raise_for_status()
         return str(http.post("tokens", json={"name": "tests"}).raise_for_status().json()["token"])
+
+
+def share_model(client: Client, folder: Path, name: str) -> str:
+    """A small model of a folder that everybody may use, in a project of its own; returns its name."""
+    project_id = client.create_project(name.title(), [found.name for found in CLASSES])["id"]
+    upload_id = client.upload(folder / WEIGHTS, purpose="model")
+    card = json.loads((folder / CARD).read_text())
+    form = {"upload_id": upload_id, "project_id": project_id, "name": name, "card": card}
+    made = client.create("models:import", form)
+    client.create(f"models/{made['id']}/share", {"visibility": "everyone"})
+    return str(made["name"])
 
 
 def replica(up: Installation, application: str, *, timeout_s: float = 60) -> psutil.Process:

@@ -81,10 +81,7 @@ def test_postgresql_is_restarted_ten_times_under_load_and_nothing_acknowledged_i
     waits = []
     with writing(platform, ana) as writers:
         seconds_until_all_write(writers)
-        for number in range(RESTARTS):
-            postgres.stop("immediate" if number % 2 else "fast")
-            time.sleep(0.5)
-            postgres.start()
+        for _ in postgres.restarts(RESTARTS):
             waits.append(seconds_until_all_write(writers))
     statuses = [status for writer in writers for status in writer.statuses]
     record_property("restarts", RESTARTS)

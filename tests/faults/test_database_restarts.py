@@ -3,7 +3,6 @@
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 
 import pytest
@@ -39,10 +38,7 @@ def test_postgresql_is_restarted_ten_times_while_people_label_on_the_running_pla
         waits = []
         with annotating(up.url, token, tiles[:ANNOTATORS]) as annotators:
             seconds_until_all_save(annotators)
-            for number in range(RESTARTS):
-                server.stop("immediate" if number % 2 else "fast")
-                time.sleep(0.5)
-                server.start()
+            for _ in server.restarts(RESTARTS):
                 waits.append(seconds_until_all_save(annotators))
         later = client.import_images(project_id, draw_files(tmp_path / "later", ["c.png"], seed=9))
         assert client.wait_for(later["id"], timeout_s=120)["result"]["num_images"] == 1

@@ -9,8 +9,9 @@ from sqlmodel import select
 from axons.app.jobs.dispatcher import Dispatcher
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate
-from axons.app.tables import Job, ProjectMember
-from tests.app.conftest import As, add_user
+from axons.app.tables import Job
+from tests.app.classroom import add_pupils
+from tests.app.conftest import As
 from tests.app.trainings import ThreadCluster, add_project, add_training_set, play, settle
 
 PUPILS, EACH = 20, 3
@@ -31,10 +32,7 @@ def form(platform, project, tmp_path):
 @pytest.fixture
 def pupils(platform, project):
     """Students who work on one project, with as many trainings each as the class allows."""
-    found = [add_user(platform, f"pupil-{number:02}") for number in range(PUPILS)]
-    members = [ProjectMember(project_id=project.id, user_id=pupil.user_id, role="editor") for pupil in found]
-    platform.database.write(lambda session: session.add_all(members))
-    return found
+    return add_pupils(platform, project, PUPILS)
 
 
 def ask(platform, actor, form) -> None:

@@ -1,7 +1,6 @@
 """Replicas of Ray Serve are killed with SIGKILL under load; who asks is answered, who labels loses nothing (R19)."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Iterator
@@ -15,14 +14,13 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from axons.client import Client
-from axons.model.files import CARD, WEIGHTS
 from tests.app.browser import PASSWORD
 from tests.app.images import png
 from tests.app.installation import Installation
 from tests.browser.annotating import Annotator
 from tests.browser.conftest import Pages, chromium  # noqa: F401 (a fixture)
-from tests.drawing import CLASSES, draw_disks
-from tests.faults.on_platform import add_person, replica, running_platform
+from tests.drawing import draw_disks
+from tests.faults.on_platform import add_person, replica, running_platform, share_model
 from tests.serve.models import make_model
 from tests.train.runs import kill
 
@@ -61,14 +59,7 @@ def tokens(up, teacher) -> list[str]:
 @pytest.fixture(scope="module")
 def model(up, teacher, tmp_path_factory) -> str:
     """A small model that everybody may use, by its name."""
-    folder = Path(make_model(tmp_path_factory.mktemp("model")))
-    project_id = teacher.create_project("Disks", [found.name for found in CLASSES])["id"]
-    upload_id = teacher.upload(folder / WEIGHTS, purpose="model")
-    card = json.loads((folder / CARD).read_text())
-    form = {"upload_id": upload_id, "project_id": project_id, "name": "disks", "card": card}
-    made = teacher.create("models:import", form)
-    teacher.create(f"models/{made['id']}/share", {"visibility": "everyone"})
-    return made["name"]
+    return share_model(teacher, Path(make_model(tmp_path_factory.mktemp("model"))), "disks")
 
 
 @dataclass
