@@ -198,7 +198,7 @@ def test_the_wand_takes_more_the_further_it_is_drawn(site, new_page, ana):
 def test_a_model_is_asked_to_look_at_all_tiles_and_the_page_says_when_it_has(site, ana, annotator):
     annotator.page.get_by_role("button", name="Let it look at all tiles").click()
     said = annotator.page.locator("#suggestions-said")
-    expect(said).to_contain_text("Looking at all tiles: 0 %.")
+    expect(said).to_contain_text("Looking at all tiles: waiting, 0 %.")
     (job,) = (row for row in site.rest(ana).get("jobs").json()["items"] if row["kind"] == "predict")
     site.platform.database.write(lambda session: end_job(session, session.get_one(Job, job["id"]), "done", ""))
     expect(said).to_contain_text("Choose “most useful first” as queue.")

@@ -19,7 +19,7 @@ import { createStage } from "./stage.js";
 import { createTools, replaceLayers } from "./tools.js";
 import { newId, UNLABELLED } from "./values.js";
 import { createView, rgbOf } from "./view.js";
-import { fromServer, loadWords, number, t, translatePage } from "../screens/words.js";
+import { fromServer, loadWords, number, stateText, t, translatePage } from "../screens/words.js";
 
 const MARGIN = 64; // px of surroundings on each side
 const MAX_BRUSH = 100;
@@ -422,7 +422,7 @@ async function rankTiles() {
   const place = byId("suggestions-said");
   let job = await api.post(`/projects/${editor.project.id}/tiles:rank`, { model_id: byId("proposer").value });
   while (!["done", "failed", "cancelled"].includes(job.state)) {
-    place.textContent = t("Looking at all tiles: {share} %.", { share: Math.round(100 * job.progress) });
+    place.textContent = t("Looking at all tiles: {state}, {share} %.", { state: stateText(job), share: Math.round(100 * job.progress) });
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     job = await api.getJson(`/jobs/${job.id}`);
   }

@@ -1,6 +1,8 @@
 /** What every screen is made of: elements, REST, and buttons that say how it went. Text from elsewhere is never markup. */
 
-import { fromServer, t } from "./words.js";
+import { fromServer, stateText, t } from "./words.js";
+
+export { stateText };
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const ID_BYTES = 18;
@@ -314,14 +316,6 @@ export function watchJob(place, job) {
     }, 1000);
   });
 }
-
-const STATES = {
-  queued: () => t("waiting"), preparing: () => t("preparing"), running: () => t("running"), validating: () => t("checking"),
-  done: () => t("done"), failed: () => t("failed"), cancelled: () => t("stopped"),
-};
-
-/** The state of a job or a run as a word. */
-export const stateText = (job) => STATES[job.state]?.() ?? job.state;
 
 function jobText(job) {
   const place = job.state === "queued" && job.ahead !== null ? ` · ${t("{ahead} before it", { ahead: job.ahead })}` : "";

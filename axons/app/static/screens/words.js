@@ -75,3 +75,11 @@ export function size(bytes) {
 export function time(stamp) {
   return stamp ? new Date(stamp).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" }) : "–";
 }
+
+const STATES = {
+  queued: () => t("waiting"), preparing: () => t("preparing"), running: () => t("running"), validating: () => t("checking"),
+  done: () => t("done"), failed: () => t("failed"), cancelled: () => t("stopped"),
+};
+
+/** The state of a job or a run as a word. */
+export const stateText = (job) => STATES[job.state]?.() ?? job.state;
