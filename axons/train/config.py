@@ -1,5 +1,6 @@
 """What a person may choose about a training, checked before anything is spent on it."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -16,6 +17,10 @@ Loss = Literal["cross-entropy + dice", "cross-entropy", "dice"]
 DEFAULT_MINUTES = 5.0
 MIN_STEPS_PER_EPOCH = 20
 
+_ON_GPU = (512, 16)  # side of the crops, px, and how many are in a step
+_ON_CPU = ((256, 8), (256, 4), (128, 8), (128, 4))  # the first with which the minutes are enough for _MIN_STEPS
+_MIN_STEPS = 100
+
 _Crop = Annotated[int, Field(ge=STRIDE, le=2048, multiple_of=STRIDE)]
 
 
@@ -31,10 +36,14 @@ class TrainConfig(Row):
         description="Half of the network that sees; by default resnet18 on a CPU, resnet34 on a GPU.",
     )
     crop: _Crop | None = Field(
-        None, description="Side of the training crops, px; by default 256 on a CPU, 512 on a GPU."
+        None,
+        description="Side of the training crops, px; by default 512 on a GPU, 256 on a CPU, 128 in few minutes.",
     )
     batch: int | None = Field(
-        None, ge=1, le=512, description="Crops in one step, over all workers; by default 8, on a GPU 16."
+        None,
+        ge=1,
+        le=512,
+        description="Crops in one step, over all workers; by default 16 on a GPU, 8 on a CPU, 4 in few minutes.",
     )
     learning_rate: float | None = Field(
         None, gt=0, le=1, description="Step size at the start; by default 0.001, from an earlier model 0.0003."
@@ -81,6 +90,7 @@ class ResolvedConfig(Row):
 
     Args:
         steps_per_epoch: optimiser steps; with a small set the same pixels are seen several times.
+        pace: pixels of crops that a CPU trains on in a second, where that was asked to choose crop and batch.
     """
 
     config: TrainConfig
@@ -92,6 +102,14 @@ class ResolvedConfig(Row):
     learning_rate: float
     normalisation: Normalisation
     steps_per_epoch: int
+    pace: float | None = None
+
+    @property
+    def is_made_smaller(self) -> bool:
+        """Whether crop or batch are smaller than usual, for want of time."""
+        crop, batch = _ON_CPU[0]
+        usual = (self.config.crop or crop, self.config.batch or batch)
+        return self.pace is not None and (self.crop, self.batch) != usual
 
 
 def check(resolved: ResolvedConfig) -> None:
@@ -103,14 +121,34 @@ def check(resolved: ResolvedConfig) -> None:
     check_network(resolved.network, crop=resolved.crop, batch=resolved.batch // resolved.config.num_workers)
 
 
-def resolve(config: TrainConfig, training_set: TrainingSet, *, on_gpu: bool) -> ResolvedConfig:
+def resolve(
+    config: TrainConfig,
+    training_set: TrainingSet,
+    *,
+    on_gpu: bool,
+    cpu_pace: Callable[[NetworkSpec], float] | None = None,
+) -> ResolvedConfig:
     """Settle the defaults for a training set and a kind of device.
+
+    Args:
+        cpu_pace: asked for the pixels of crops that a CPU trains on in a second, if that decides anything: crop and
+            batch that nobody has chosen become smaller where the minutes would be over after a few steps.
 
     Raises:
         ConfigurationRefused: names the field; whether the network itself can work, `check` tells.
     """
-    crop = config.crop or (512 if on_gpu else 256)
-    batch = config.batch or (16 if on_gpu else 8)
+    spec = NetworkSpec(
+        architecture=config.architecture,
+        encoder=config.encoder or ("resnet34" if on_gpu else "resnet18"),
+        channels=3 if training_set.channels == 3 else 1,
+        num_classes=training_set.num_classes,
+    )
+    minutes = config.minutes or (None if config.epochs else DEFAULT_MINUTES)
+    choices = [_ON_GPU] if on_gpu else list(_ON_CPU)
+    choices = list(dict.fromkeys((config.crop or crop, config.batch or batch) for crop, batch in choices))
+    choices = [choice for choice in choices if choice[1] % config.num_workers == 0] or choices
+    pace = cpu_pace(spec) if cpu_pace and minutes and len(choices) > 1 else None
+    crop, batch = _largest_that_fits(choices, pixels=60 * minutes * pace) if minutes and pace else choices[0]
     if batch % config.num_workers:
         raise ConfigurationRefused(
             "batch",
@@ -118,19 +156,13 @@ def resolve(config: TrainConfig, training_set: TrainingSet, *, on_gpu: bool) -> 
         )
     if config.init_model and config.encoder_weights:
         raise ConfigurationRefused("encoder_weights", "the earlier model already has an encoder; give one of the two")
-    spec = NetworkSpec(
-        architecture=config.architecture,
-        encoder=config.encoder or ("resnet34" if on_gpu else "resnet18"),
-        channels=3 if training_set.channels == 3 else 1,
-        num_classes=training_set.num_classes,
-    )
     labelled = sum(record.labelled_pixels for record in training_set.records_of("train"))
     kind = config.normalisation
     if kind == "auto":
         kind = "image" if training_set.channels == 1 else "training set"
     return ResolvedConfig(
         config=config,
-        minutes=config.minutes or (None if config.epochs else DEFAULT_MINUTES),
+        minutes=minutes,
         epochs=config.epochs,
         network=spec,
         crop=crop,
@@ -138,4 +170,10 @@ def resolve(config: TrainConfig, training_set: TrainingSet, *, on_gpu: bool) -> 
         learning_rate=config.learning_rate or (3e-4 if config.init_model else 1e-3),
         normalisation=Normalisation(kind=kind, mean=training_set.mean, std=training_set.std),
         steps_per_epoch=max(MIN_STEPS_PER_EPOCH, round(labelled / (crop**2 * batch))),
+        pace=pace,
     )
+
+
+def _largest_that_fits(choices: list[tuple[int, int]], *, pixels: float) -> tuple[int, int]:
+    """The first crop and batch that are enough steps for so many pixels; the last if none is."""
+    return next((choice for choice in choices if _MIN_STEPS * choice[0] ** 2 * choice[1] <= pixels), choices[-1])

@@ -18,6 +18,7 @@ from axons.errors import AxonsError, ConfigurationRefused, RunFailed
 from axons.train.config import ResolvedConfig, resolve
 from axons.train.devices import chooses_gpu
 from axons.train.memory import KillsForMemory, forget_out_of_memory
+from axons.train.pace import cpu_pace
 from axons.train.run import RESOLVED, Outcome, RunFolder, RunLog, RunRequest, Status
 from axons.train.worker import train_worker
 
@@ -64,7 +65,7 @@ def prepare(folder: RunFolder, request: RunRequest) -> ResolvedConfig:
         return resolved
     training_set = load_training_set(request.training_set, sha256=request.training_set_sha256)
     on_gpu = chooses_gpu(request.config.device, cluster_gpus=cluster_gpus())
-    resolved = resolve(request.config, training_set, on_gpu=on_gpu)
+    resolved = resolve(request.config, training_set, on_gpu=on_gpu, cpu_pace=cpu_pace)
     folder.storage.write(RESOLVED, resolved.packed())
     return resolved
 

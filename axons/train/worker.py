@@ -115,6 +115,11 @@ def _train(job: _Job, reporter: Reporter) -> Outcome | None:
             restore_checkpoint(loop, checkpoint)
         else:
             _begin_weights(job, loop, reporter)
+    if job.resolved.is_made_smaller:
+        reporter.notice(
+            f"the minutes are few for this processor: crops of {job.resolved.crop} px, {job.resolved.batch} in a step; "
+            "longer trainings take larger ones"
+        )
     if job.halvings:
         reporter.notice(f"memory ran out: the batch is {loop.batch} crops instead of {job.resolved.batch}")
     _refuse_to_start_in_place(job, loop)

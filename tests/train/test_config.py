@@ -57,6 +57,32 @@ def test_the_defaults_follow_the_device(training_set):
     assert on_cpu.minutes == 5
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps_in_a_minute", "expected"),
+    [
+        ({"minutes": 1}, 100, (256, 8)),
+        ({"minutes": 1}, 99, (256, 4)),
+        ({"minutes": 1}, 49, (128, 8)),
+        ({"minutes": 1}, 5, (128, 4)),
+        ({}, 20, (256, 8)),
+        ({"minutes": 1, "crop": 64}, 1, (64, 4)),
+        ({"minutes": 1, "batch": 16}, 40, (128, 16)),
+        ({"minutes": 1, "crop": 512, "batch": 16}, 1, (512, 16)),
+        ({"minutes": 1, "num_workers": 8}, 49, (128, 8)),
+        ({"epochs": 1}, 1, (256, 8)),
+    ],
+)
+def test_a_slow_processor_takes_smaller_crops_so_that_minutes_hold_enough_steps(
+    training_set, settings, steps_in_a_minute, expected
+):
+    pace = steps_in_a_minute * 256**2 * 8 / 60
+    resolved = resolve(TrainConfig(**settings), training_set, on_gpu=False, cpu_pace=lambda spec: pace)
+    assert (resolved.crop, resolved.batch) == expected
+    usual = (settings.get("crop", 256), settings.get("batch", 8))
+    assert resolved.is_made_smaller == (expected != usual)
+    assert resolve(TrainConfig(minutes=1), training_set, on_gpu=True, cpu_pace=lambda spec: 1.0).crop == 512
+
+
 def test_an_epoch_has_twenty_steps_or_as_many_as_see_every_labelled_pixel_once(training_set):
     few = resolve(TrainConfig(), training_set, on_gpu=False)
     nine_times = training_set.model_copy(update={"records": training_set.records * 9})
