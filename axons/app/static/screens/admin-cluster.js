@@ -3,7 +3,7 @@
 import { every, get, link, make, poll, section, snippet, table } from "./base.js";
 import { number, size, t, time } from "./words.js";
 
-const EVERY_MS = 5000;
+const EVERY_MS = 10_000;
 const MOST_JOBS = 500;
 
 export async function drawOverview(main) {

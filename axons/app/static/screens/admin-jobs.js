@@ -4,7 +4,7 @@ import { ask, button, choice, every, field, isOver, link, make, noteInAddress, p
 import { KINDS } from "./bell.js";
 import { fromServer, language, number, t } from "./words.js";
 
-const EVERY_MS = 3000;
+const EVERY_MS = 5000;
 const PAGE = 100;
 const MOST = 500; // that can be cancelled by one request
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];

@@ -4,7 +4,7 @@ import { addressOf, get, make, poll, say, stateText } from "./base.js";
 import { disclosure } from "./menu.js";
 import { fromServer, number, t, time } from "./words.js";
 
-const EVERY_MS = 15_000;
+const EVERY_MS = 30_000;
 const MOST = 50; // jobs that are looked through
 const SHOWN = 10;
 const SVG = "http://www.w3.org/2000/svg";

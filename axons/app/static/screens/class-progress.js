@@ -5,7 +5,7 @@ import { cardTable } from "./class-table.js";
 import { gpuMinutes } from "./person-limits.js";
 import { fromServer, language, number, t } from "./words.js";
 
-const EVERY_MS = 5000;
+const EVERY_MS = 10_000;
 const DEFAULT_MINUTES = "30";
 const MINUTES = { 10: () => t("10 minutes"), 20: () => t("20 minutes"), 30: () => t("30 minutes"), 60: () => t("1 hour"), 1440: () => t("1 day"), 10080: () => t("1 week") };
 const MOST_PROJECTS = 3;
