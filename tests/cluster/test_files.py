@@ -9,6 +9,7 @@ from openstack_provider.address import address_in
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.autoscaler._private.util import prepare_config, validate_config, with_envs
 
+from axons.app.local_ray import set_environment
 from tests.cluster.files import CLUSTER
 
 
@@ -48,6 +49,12 @@ def test_the_head_finds_its_address_in_the_network_of_the_cluster():
     assert address_in("127.0.0.0/8") == "127.0.0.1"
     with pytest.raises(ValueError, match=r"no address in 203.0.113.0/24, only .*; correct it in cluster.yaml"):
         address_in("203.0.113.0/24")
+
+
+def test_processes_of_ray_are_as_urgent_in_the_image_as_under_axons_up(tmp_path):
+    environment: dict[str, str] = {}
+    set_environment(environment, tmp_path)
+    assert f"RAY_worker_niceness={environment['RAY_worker_niceness']}\n" in (CLUSTER / "Dockerfile").read_text()
 
 
 def test_no_secret_stands_in_a_file_of_the_cluster():
