@@ -1,11 +1,19 @@
 """Acceptance check 19 and R27: set up a class; see nothing of another student, and nothing after signing out."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.browser import PASSWORD
+from tests.app.images import document_of
 from tests.browser.clicks import Clicks
 from tests.drawing import draw_disks
 
-NAMES = [f"Student {chr(ord('A') + number % 26)}{number}" for number in range(30)]
+STUDENTS = 30
+NAMES = [f"Student {chr(ord('A') + number % 26)}{number}" for number in range(STUDENTS)]
 
 
 def opened(page: Page, path: str) -> Page:
@@ -63,3 +71,49 @@ def test_after_signing_out_nothing_of_an_image_is_left_in_the_browser(site, ana,
     assert page.get_by_text("a.png").count() == 0
     kept = "async (address) => [(await self.caches?.keys() ?? []).length, (await fetch(address)).status]"
     assert page.evaluate(kept, address) == [0, 401]
+
+
+def work(url: str, account: dict[str, str], task_id: str) -> None:
+    """A student's hour over REST: another password, start of the task, labels on each tile, hand-in."""
+    with httpx.Client(base_url=f"{url}/api/v1/", headers={"origin": url}, timeout=120) as client:
+
+        def ask(method: str, path: str, **options) -> httpx.Response:
+            answer = client.request(method, path, **options)
+            assert answer.is_success, f"{method} {path}: {answer.text}"
+            return answer
+
+        ask("POST", "auth/login", json={"name": account["name"], "password": account["password"]})
+        ask("POST", "auth/password", json={"current": account["password"], "new": PASSWORD})
+        project_id = ask("POST", f"assignments/{task_id}/start").json()["project_id"]
+        for tile in ask("GET", f"projects/{project_id}/tiles").json()["items"]:
+            plane = np.zeros((tile["height"], tile["width"]), np.uint8)
+            query = {"save_id": f"{tile['id']}-1", "seconds": "1.0", "source": "manual"}
+            path = f"tiles/{tile['id']}/annotation"
+            ask("PUT", path, params=query, json=document_of(plane), headers={"if-match": '"0"'})
+            ask("POST", f"tiles/{tile['id']}/done")
+        ask("POST", f"assignments/{task_id}/hand-ins", json={"comment": "done"})
+
+
+@pytest.mark.long
+def test_the_grid_follows_thirty_students_who_all_work_at_once(site, teacher, new_page):
+    template = site.project(teacher, name="template", tile=64)
+    site.image(teacher, template, draw_disks(64, 128, channels=3).image)
+    classroom = site.rest(teacher).post("classrooms", json={"name": "4b"}).json()
+    students = {"students": [{"name": f"student-{number}"} for number in range(STUDENTS)]}
+    accounts = site.rest(teacher).post(f"classrooms/{classroom['id']}/students", json=students).json()
+    form = {"classroom_id": classroom["id"], "title": "Find the axons", "template_project_id": template.id}
+    task = site.rest(teacher).post("assignments", json=form).json()
+    page = opened(new_page(teacher), f"/class?classroom={classroom['id']}")
+    grid = page.get_by_role("region", name="How far each one has come")
+    expect(grid.locator("tbody tr").filter(has_text="not begun yet")).to_have_count(STUDENTS)
+    with ThreadPoolExecutor(STUDENTS) as threads:
+        at_work = [threads.submit(work, site.url, account, task["id"]) for account in accounts]
+        while not all(each.done() for each in at_work):
+            page.wait_for_timeout(500)  # the page asks meanwhile
+        for each in at_work:
+            each.result()
+    told = site.rest(teacher).get(f"classrooms/{classroom['id']}/progress").json()
+    assert [(row["num_tiles_by_status"]["done"], row["num_hand_ins"]) for row in told] == [(2, 1)] * STUDENTS
+    expect(grid.locator("tbody tr").filter(has_text="at work")).to_have_count(STUDENTS, timeout=30_000)
+    expect(grid.locator("tbody tr").filter(has_text="2 of 2")).to_have_count(STUDENTS)
+    expect(grid.locator("td[data-head='Handed in']").filter(has_text="1")).to_have_count(STUDENTS)
