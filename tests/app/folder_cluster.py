@@ -1,10 +1,11 @@
 """A cluster that is a folder: it outlives the dispatcher's process, as Ray does.
 
-As a program it is that process: `python -m tests.app.folder_cluster DATA PLACES` dispatches until it is killed.
+As a program it is that process: `python -m tests.app.folder_cluster DATA PLACES` dispatches until it is killed, as one
+of several with `--leads-by-lease`.
 """
 
+import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ def main() -> None:
     data, places = Path(sys.argv[1]), int(sys.argv[2])
     platform = Platform.open(Settings(data=data))
     dispatcher = Dispatcher(platform, FolderCluster(data / "cluster", places), every_s=0.02)
-    dispatcher._lead = lambda session: True  # type: ignore[method-assign]  # the lease of the killed one is still there
+    if "--leads-by-lease" not in sys.argv:  # that of the killed one is still there
+        dispatcher._lead = lambda session: True  # type: ignore[method-assign]
     dispatcher.start()
-    while True:
-        time.sleep(1)
+    signal.pause()
 
 
 if __name__ == "__main__":
