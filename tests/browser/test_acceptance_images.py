@@ -161,7 +161,7 @@ def test_the_preview_says_how_many_tiles_are_then_made(site, ana, new_page, proj
     clicks = Clicks(page)
     opened(page, f"/images?project={project.id}")
     page.get_by_label("Tile size, px").fill("90")
-    expect(page.get_by_text("12 tiles in this image, 12 in all 1 images")).to_be_visible()
+    expect(page.get_by_text("Tiles in this image: 12. In all images of the project: 12;")).to_be_visible()
     page.get_by_role("button", name="Make these tiles").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("20 tiles of 64 px become 12 tiles of 90 px. Every label stays")

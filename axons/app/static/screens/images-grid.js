@@ -42,8 +42,8 @@ export async function drawGrid(place, project, images, mayEdit, onTiled) {
       return;
     }
     const image = images.find((row) => row.id === picked.value);
-    const text = t("{n} tiles in this image, {all} in all {images} images; now there are {now} of {old} px.", {
-      n: number(countTiles(image, Number(size.value))), all: number(total()), images: number(project.num_images), now: number(project.num_tiles), old: project.tile,
+    const text = t("Tiles in this image: {n}. In all images of the project: {all}; now there are {now} of {old} px.", {
+      n: number(countTiles(image, Number(size.value))), all: number(total()), now: number(project.num_tiles), old: project.tile,
     });
     said.textContent = text;
     canvas.setAttribute("aria-label", text);
