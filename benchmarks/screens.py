@@ -30,7 +30,7 @@ from tests.browser.chromium import find_chromium, launch_arguments
 from tests.conftest import free_port
 
 _TIMEOUT_MS = 60_000
-# Plain Gradio asks for fonts of others, for which nobody is to wait. A route of Playwright's would switch the cache off.
+# Plain Gradio asks for fonts of others; nobody waits for them. A route of Playwright would switch the cache off.
 _NOBODY_ELSE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 _EVERY_S = 0.05
 _SLOWER_MS = 50
