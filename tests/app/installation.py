@@ -86,13 +86,13 @@ def environment(data: Path, **more: str) -> dict[str, str]:
     return kept | {"HOME": str(data.parent / "home"), "XDG_CONFIG_HOME": str(data.parent / "config"), **more}
 
 
-def command(installation: Installation, *arguments: str, is_ok: bool = True) -> Any:
-    """Run `axons … --json` as a person would; returns what it prints, or of what it complains."""
+def command(installation: Installation, *arguments: str, is_ok: bool = True, **more: str) -> Any:
+    """Run `axons … --json` as a person would, with more in its environment; returns what it prints, or complains of."""
     done = subprocess.run(
         [*AXONS, *arguments, "--json"],
         capture_output=True,
         text=True,
-        env=environment(installation.data, AXONS_URL=installation.url),
+        env=environment(installation.data, AXONS_URL=installation.url, **more),
     )
     assert (done.returncode == 0) == is_ok, done.stderr
     return json.loads(done.stdout) if done.stdout else done.stderr

@@ -64,8 +64,14 @@ class Postgres:
 
     def check(self, url: str) -> None:
         """Look through every table and index of a database; raises CalledProcessError if one is damaged."""
-        whose = ("-h", "127.0.0.1", "-p", str(self._port), "-U", "axons")
-        self._run("pg_amcheck", *whose, "--install-missing", "--heapallindexed", url.rpartition("/")[2])
+        self._run("pg_amcheck", *self._whose, "--install-missing", "--heapallindexed", url.rpartition("/")[2])
+
+    def dumped_and_restored(self, url: str) -> str:
+        """A new database made of a dump of another."""
+        dump, restored = str(self._folder / "dump"), self.empty_database()
+        self._run("pg_dump", *self._whose, "--format=custom", "-f", dump, url.rpartition("/")[2])
+        self._run("pg_restore", *self._whose, "-d", restored.rpartition("/")[2], dump)
+        return restored
 
     def execute(self, statement: str) -> None:
         engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
@@ -76,6 +82,10 @@ class Postgres:
     @property
     def _data(self) -> str:
         return str(self._folder / "data")
+
+    @property
+    def _whose(self) -> tuple[str, ...]:
+        return ("-h", "127.0.0.1", "-p", str(self._port), "-U", "axons")
 
     def _url(self, name: str) -> str:
         return f"postgresql+psycopg://axons@127.0.0.1:{self._port}/{name}"

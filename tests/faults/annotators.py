@@ -116,11 +116,11 @@ def lost(database: Database, annotators: Sequence[Annotator]) -> list[tuple[str,
     return missing + [(row.tile_id, row.number) for row in kept if unpack(row.layers) is None]
 
 
-def draw_files(folder: Path, names: Sequence[str], *, seed: int = 0) -> list[Path]:
-    """Drawn images of 100 x 150 px, all different."""
+def draw_files(folder: Path, names: Sequence[str], *, seed: int = 0, channels: int = 3) -> list[Path]:
+    """Drawn images of 100 x 150 px, all different; the models of the tests take those of one channel."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names, start=seed):
-        (folder / name).write_bytes(png(draw_disks(100, 150, seed=number, channels=3).image))
+        (folder / name).write_bytes(png(draw_disks(100, 150, seed=number, channels=channels).image))
     return [folder / name for name in names]
 
 

@@ -11,11 +11,12 @@ from tests.app.installation import install
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts `axons up` with the settings given and returns it with a token; ends it after the test."""
+    """Starts `axons up` with the settings given, in a folder, and returns it with a token; ends it after the test."""
     started = []
 
-    def start(**settings):
-        up = install(tmp_path, **settings)
+    def start(folder=tmp_path, **settings):
+        folder.mkdir(exist_ok=True)
+        up = install(folder, **settings)
         started.append(up)
         up.start("--no-sample")
         return up, up.token()
