@@ -82,6 +82,7 @@ class Several:
 
     Attributes:
         url: of the platform, behind Caddy; `inner_url` before it.
+        settings: variables by which the platform finds database and storage, for the head alone.
         told: what `axons up` has told.
     """
 
@@ -91,6 +92,7 @@ class Several:
     url: str = ""
     inner_url: str = ""
     authority: Path = Path()
+    settings: dict[str, str] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
@@ -98,6 +100,10 @@ class Several:
     @property
     def ray_address(self) -> str:
         return f"{_address(1)}:{self.head_port}"
+
+    @property
+    def dashboard_url(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard_port}"
 
     @property
     def ray_token(self) -> str:
@@ -118,14 +124,15 @@ class Several:
         command = [
             _program("ray"), "start", "--block", *how, "--node-ip-address", address, "--temp-dir", str(folder / "ray"),
             "--num-cpus", str(cpus), "--num-gpus", "0", "--resources", json.dumps(resources),
-            "--object-store-memory", str(_STORE_BYTES),
+            "--object-store-memory", str(_STORE_BYTES), "--dashboard-agent-listen-port", str(free_port()),
         ]  # fmt: skip
-        process = _start(command, environment, log=folder / "log")
+        cores = _cores_of(len(self.nodes)) if v100s else None
+        process = _start(command, environment, log=folder / "log", cores=cores)
         until = time.monotonic() + PATIENCE_S
         while address not in self.alive():
             assert time.monotonic() < until, (folder / "log").read_text()
             if process.poll() is not None:  # `ray start` gives up after 30 s, which a busy machine may need
-                process = _start(command, environment, log=folder / "log")
+                process = _start(command, environment, log=folder / "log", cores=cores)
             time.sleep(0.2)
         node = self.nodes[name] = Node(name, address, folder, environment, process)
         return node
@@ -140,14 +147,19 @@ class Several:
 
     def ask_ray(self, what: str, **query: Any) -> list[dict[str, Any]]:
         """Rows of Ray's state: nodes, actors, tasks."""
-        answer = httpx.get(
-            f"http://127.0.0.1:{self.dashboard_port}/api/v0/{what}",
-            headers={"Authorization": f"Bearer {self.ray_token}"},
-            params={"detail": 1, "limit": 10_000, **query},
-            timeout=30,
-        )
-        rows: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["result"]["result"]
+        answer = self._ask(f"v0/{what}", {"detail": 1, "limit": 10_000, **query})
+        rows: list[dict[str, Any]] = answer["data"]["result"]["result"]
         return rows
+
+    def applications(self) -> dict[str, str]:
+        """The states of those that Ray Serve knows."""
+        found = self._ask("serve/applications/", {})["applications"]
+        return {name: application["status"] for name, application in found.items()}
+
+    def _ask(self, path: str, query: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {self.ray_token}"}
+        answer = httpx.get(f"{self.dashboard_url}/api/{path}", headers=headers, params=query, timeout=30)
+        return answer.raise_for_status().json()
 
 
 @contextmanager
@@ -159,11 +171,30 @@ def running_several(
     Args:
         folder: short, for the path of a socket has at most 107 bytes.
     """
-    several = Several(folder, url=f"https://localhost:{port}")
+    with running_stores(folder, url=f"https://localhost:{port}") as several, ExitStack() as running:
+        several.add_node(HEAD, cpus=2)  # the platform and the Segmenter take more than a half
+        for number in range(1, cpu_workers + 1):
+            several.add_node(f"cpu-{number}", cpus=1)
+        for number in range(1, v100s_workers + 1):
+            several.add_node(f"v100s-{number}", v100s=1)
+        _start_platform(several, running, with_sample=with_sample)
+        _start_caddy(several, port, running)
+        yield several
+
+
+@contextmanager
+def running_stores(folder: Path, *, url: str) -> Iterator[Several]:
+    """PostgreSQL and an S3 server, and no node yet; at the end nothing runs any more, nor do the nodes added."""
+    several = Several(folder, url=url)
     _write_secret(folder / "ray-token")
     with ExitStack() as running:
         postgres = running.enter_context(running_postgres(is_durable=True))
         storage = _start_storage(folder, running)
+        several.settings = {
+            "AXONS_DATABASE_URL": postgres.empty_database(),
+            "AXONS_STORAGE_URL": f"s3://{BUCKET}/platform",
+            "AXONS_PUBLIC_URL": url,
+        }
         several.environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(_ROOT),
@@ -171,19 +202,13 @@ def running_several(
             "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+            "RAY_worker_niceness": "0",  # as in the image
             # Idle processes for each node, at 60 MB each, would be most of what the machine has.
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
             **storage,
         }
         running.callback(lambda: [node.stop() for node in reversed(several.nodes.values())])
-        several.add_node(HEAD, cpus=2)  # the platform and the Segmenter take more than a half
-        for number in range(1, cpu_workers + 1):
-            several.add_node(f"cpu-{number}", cpus=1)
-        for number in range(1, v100s_workers + 1):
-            several.add_node(f"v100s-{number}", v100s=1)
-        _start_platform(several, postgres.empty_database(), running, with_sample=with_sample)
-        _start_caddy(several, port, running)
         yield several
 
 
@@ -201,15 +226,13 @@ def _start_storage(folder: Path, running: ExitStack) -> dict[str, str]:
     return {**_KEYS, "AWS_ENDPOINT_URL_S3": url}
 
 
-def _start_platform(several: Several, database_url: str, running: ExitStack, *, with_sample: bool) -> None:
+def _start_platform(several: Several, running: ExitStack, *, with_sample: bool) -> None:
     """`axons up` on the head, which alone knows the database."""
     port = free_port()
     several.inner_url = f"http://127.0.0.1:{port}"
     environment = {
         **several.nodes[HEAD].environment,
-        "AXONS_DATABASE_URL": database_url,
-        "AXONS_STORAGE_URL": f"s3://{BUCKET}/platform",
-        "AXONS_PUBLIC_URL": several.url,
+        **several.settings,
         "AXONS_SEGMENTER_GPU_SHARE": "0",
         "AXONS_TRAIN_CPU_RESOURCES": json.dumps({V100S: 1}),
     }
@@ -257,13 +280,21 @@ def _answers(port: int, authority: Path) -> bool:
 
 
 def _start(
-    command: list[str], environment: dict[str, str], *, log: Path, stdout: int | None = None
+    command: list[str],
+    environment: dict[str, str],
+    *,
+    log: Path,
+    stdout: int | None = None,
+    cores: list[int] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A process that a Ctrl-C in our terminal does not reach: we end it in its turn."""
+    """A process that a Ctrl-C in our terminal does not reach, on some cores or all: we end it in its turn."""
     with log.open("wb") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, env=environment, stdout=stdout or output, stderr=output, start_new_session=True, cwd=log.parent
         )
+    if cores:
+        psutil.Process(process.pid).cpu_affinity(cores)
+    return process
 
 
 def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
@@ -282,6 +313,12 @@ def _write_secret(path: Path) -> None:
 
 def _program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
+
+
+def _cores_of(number: int) -> list[int]:
+    """One for each V100S: a step of a training that waits for all cores would take seconds on a busy machine."""
+    cores = psutil.Process().cpu_affinity()
+    return [cores[number % len(cores)]]
 
 
 def _address(number: int) -> str:
@@ -317,7 +354,7 @@ def _tell(several: Several) -> None:
         f"  sign in          {several.told['sign_in_link']}   (once, within ten minutes)\n"
         f"  trust            {several.authority}\n"
         f"  nodes            {nodes}\n"
-        f"  Ray dashboard    http://127.0.0.1:{several.dashboard_port}   token: cat {several.folder / 'ray-token'}\n"
+        f"  Ray dashboard    {several.dashboard_url}   token: cat {several.folder / 'ray-token'}\n"
         f"  all files        {several.folder}\n\nCtrl-C stops it and deletes all files.\n"
     )
     sys.stdout.flush()

@@ -1,9 +1,12 @@
 """The platform on several nodes of one machine, as `make several` starts it: behind Caddy, on PostgreSQL and S3."""
 
+import shlex
 import shutil
 import ssl
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +16,27 @@ import pytest
 from axons.client import Client
 from tests.app import postgres
 from tests.app.images import png
-from tests.cluster.several import Several, running_several
+from tests.cluster.several import HEAD, V100S, Node, Several, running_several
 from tests.conftest import free_port
 from tests.drawing import CLASSES, draw_disks
+from tests.train.runs import wait_until
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(shutil.which("caddy") is None, reason="Caddy is not installed"),
     pytest.mark.skipif(not postgres.is_installed(), reason="PostgreSQL is not installed"),
 ]
 
 SIZE = 128
-PATIENCE_S = 240
+PATIENCE_S = 600  # of a crowded machine
+soon = partial(wait_until, timeout_s=PATIENCE_S, every_s=1)  # each look costs the platform something
+TINY = {"crop": 32, "batch": 4, "encoder": "mobilenet_v2"}
 
 
 @pytest.fixture(scope="module")
 def several() -> Iterator[Several]:
-    """A head and a CPU worker, and no machine with a V100S."""
+    """A head and a CPU worker; machines with a V100S come when a test asks for them."""
     folder = Path(tempfile.mkdtemp(prefix="several-", dir="/tmp"))
     with running_several(folder, port=free_port(), v100s_workers=0) as several:
         yield several
@@ -47,6 +53,38 @@ def client(several) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def training_set_id(client, tmp_path_factory) -> str:
+    """A frozen set of labelled images."""
+    return import_tile_and_freeze(client, tmp_path_factory.mktemp("disks"), count=12)
+
+
+@pytest.fixture(scope="module")
+def v100s(several) -> Callable[[int], set[str]]:
+    """Lets at least so many machines with a V100S run; tells Ray's ids of all of them."""
+
+    def run(count: int) -> set[str]:
+        while len(v100s_nodes(several)) < count:
+            several.add_node(f"v100s-{len(several.nodes)}", v100s=1)
+        return {id_of(several, node) for node in v100s_nodes(several)}
+
+    return run
+
+
+def v100s_nodes(several: Several) -> list[Node]:
+    """Those that run."""
+    return [node for node in several.nodes.values() if node.name.startswith("v100s") and node.process.poll() is None]
+
+
+def id_of(several: Several, node: Node) -> str:
+    return several.alive()[node.address]
+
+
+def cpu_nodes(several: Several) -> set[str]:
+    """Ray's ids of the nodes without a V100S."""
+    return {id_of(several, several.nodes[name]) for name in (HEAD, "cpu-1")}
+
+
 def write_pictures(folder: Path, count: int) -> tuple[list[Path], list[Path]]:
     """Files of images and of their masks."""
     drawn = [draw_disks(SIZE, SIZE, seed=number) for number in range(count)]
@@ -59,24 +97,89 @@ def write_pictures(folder: Path, count: int) -> tuple[list[Path], list[Path]]:
     return images, masks
 
 
-def import_tile_and_freeze(client: Client, folder: Path, *, count: int) -> None:
-    """Each to its end, in a project of its own."""
+def import_tile_and_freeze(client: Client, folder: Path, *, count: int) -> str:
+    """Each to its end, in a project of its own; returns the id of the training set."""
     project_id = client.create_project(folder.name, [found.name for found in CLASSES], tile=SIZE)["id"]
     images, masks = write_pictures(folder, count)
     client.wait_for(client.import_images(project_id, images)["id"], timeout_s=PATIENCE_S)
     client.wait_for(client.import_annotations(project_id, masks, kind="png")["id"], timeout_s=PATIENCE_S)
     client.wait_for(client.create(f"projects/{project_id}/tilings", {"tile": 64})["id"], timeout_s=PATIENCE_S)
-    client.wait_for(client.freeze(project_id, fractions=[0.5, 0.25, 0.25])[1]["id"], timeout_s=PATIENCE_S)
+    training_set, job = client.freeze(project_id, fractions=[0.5, 0.25, 0.25])
+    client.wait_for(job["id"], timeout_s=PATIENCE_S)
+    return str(training_set["id"])
 
 
-def data_tasks(several: Several) -> list[dict[str, Any]]:
-    """The tasks of Ray Data so far."""
-    return [task for task in several.ask_ray("tasks") if "_call" in (task["name"] or "")]
+def data_tasks(several: Several) -> dict[str, dict[str, Any]]:
+    """The tasks of Ray Data so far, by their ids."""
+    return {task["task_id"]: task for task in several.ask_ray("tasks") if "_call" in (task["name"] or "")}
+
+
+def training_nodes(several: Several) -> set[str]:
+    """Ray's ids of the nodes on which training processes live."""
+    actors = several.ask_ray("actors", filter_keys="state", filter_predicates="=", filter_values="ALIVE")
+    return {actor["node_id"] for actor in actors if "RayTrainWorker" in actor["class_name"]}
+
+
+def run_of(client: Client, run: dict[str, Any]) -> dict[str, Any]:
+    """The run as it is now."""
+    found: dict[str, Any] = client.get(f"runs/{run['id']}")
+    return found
+
+
+def epochs_of(client: Client, run: dict[str, Any]) -> list[int]:
+    return [row["epoch"] for row in client.get(f"runs/{run['id']}/metrics")["epochs"]]
+
+
+def finished(client: Client, run: dict[str, Any]) -> dict[str, Any]:
+    """The run's model, once it is done."""
+    client.wait_for(run["job_id"], timeout_s=PATIENCE_S)
+    found: dict[str, Any] = client.get(f"models/{run_of(client, run)['model_id']}")
+    return found
 
 
 def test_import_tiling_and_freezing_run_on_both_cpu_nodes_and_ask_for_nothing_else(several, client, tmp_path):
     import_tile_and_freeze(client, tmp_path / "stages", count=24)
-    tasks = data_tasks(several)
+    tasks = data_tasks(several).values()
     asked = {name for task in tasks for name in task["required_resources"] or {}}
-    assert {task["node_id"] for task in tasks} == set(several.alive().values())
+    assert {task["node_id"] for task in tasks} == cpu_nodes(several)
     assert asked <= {"CPU", "memory"}
+
+
+def test_a_machine_with_a_v100s_offers_ray_that_and_no_cpu(several, v100s):
+    nodes = v100s(1)
+    totals = [row["resources_total"] for row in several.ask_ray("nodes") if row["node_id"] in nodes]
+    assert [total.get(V100S) for total in totals] == [1] * len(nodes)
+    assert all("CPU" not in total for total in totals)
+
+
+def test_a_training_runs_on_the_v100s_while_import_tiling_and_freezing_run_on_the_cpu_nodes(
+    several, client, training_set_id, v100s, tmp_path
+):
+    nodes = v100s(1)
+    run = client.start_run(training_set_id, epochs=10_000, patience=0, **TINY)
+    soon(lambda: bool(epochs_of(client, run)), what="the first epoch is learnt")
+    before, learnt = data_tasks(several), len(epochs_of(client, run))
+    import_tile_and_freeze(client, tmp_path / "beside", count=12)
+    tasks = [task for task_id, task in data_tasks(several).items() if task_id not in before]
+    assert training_nodes(several) <= nodes
+    assert {task["node_id"] for task in tasks} == cpu_nodes(several)
+    soon(lambda: len(epochs_of(client, run)) > learnt, what="it has learnt meanwhile")
+    client.act(f"runs/{run['id']}/stop")
+    assert finished(client, run)["run_id"] == run["id"]
+
+
+def test_a_run_that_is_submitted_from_outside_appears_with_its_curve(several, client, training_set_id, v100s, tmp_path):
+    v100s(1)
+    run = client.start_run(training_set_id, prepare=True, epochs=2, **TINY)
+    outside = {
+        "PATH": several.environment["PATH"],
+        "HOME": str(tmp_path),
+        "RAY_API_SERVER_ADDRESS": several.dashboard_url,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": several.ray_token,
+    }
+    done = subprocess.run(shlex.split(run["submit"]), env=outside, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    model = finished(client, run)
+    assert epochs_of(client, run) == [1, 2]
+    assert model["card"]["origin"]["run"] == run["id"]

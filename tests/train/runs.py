@@ -45,12 +45,12 @@ def start_training(run: RunFolder, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float, what: str) -> None:
-    """Look every tenth of a second."""
+def wait_until(condition: Callable[[], bool], *, timeout_s: float, what: str, every_s: float = 0.1) -> None:
+    """Look again and again until it holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def descendants(driver: subprocess.Popen[bytes]) -> list[psutil.Process]:
