@@ -24,6 +24,8 @@ _NEEDED = re.compile(
 # Their names or queries change with what is in them.
 _KEPT = re.compile(r"/assets/[^?]+-[\w-]{8}\.(js|css)|/theme\.css|/static/fonts/[^?]+")
 
+_HEAD = b"<head>"
+
 
 def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
     """Show the screens at every address of the site that is not taken yet."""
@@ -48,7 +50,6 @@ def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
             pwa=False,
             mcp_server=False,
             theme=gr.themes.Soft(text_size=gr.themes.sizes.text_lg),
-            head=head(),
         )
     # Only `launch()` sets it, and without it whoever is signed in could have any file of the server copied to where it
     # is sent from: see tests/app/test_screens.py.
@@ -66,20 +67,33 @@ class OnlyWhatPagesNeed:
         if scope["type"] == "http" and not (scope["method"] in ("GET", "HEAD") and _NEEDED.fullmatch(scope["path"])):
             await problem(404, "page-not-found", "there is no such page")(scope, receive, send)
         else:
-            await self._app(scope, receive, _with_headers(scope, send))
+            await self._app(scope, receive, _changed(scope, send))
 
 
-def _with_headers(scope: Scope, send: Send) -> Send:
-    """Browsers keep Gradio's files, and ask for our files of a page at once: Gradio names them when it has started."""
-    path = scope.get("path", "")
+def _changed(scope: Scope, send: Send) -> Send:
+    """Browsers keep Gradio's files; its pages begin with our script, which it would run after its own long start."""
+    path = scope["path"] if scope["type"] == "http" else ""
+    is_page = path == "/" or path in SCREENS
+    begun: list[Message] = []
+    body = bytearray()
 
     async def send_on(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 200:
             headers = MutableHeaders(scope=message)
             if _KEPT.fullmatch(path):
                 headers["Cache-Control"] = "private, max-age=31536000, immutable"
-            elif path == "/" or path in SCREENS:
+            if is_page:
                 headers["Link"] = files_of(path)
+                begun.append(message)
+                return
+        if begun and message["type"] == "http.response.body":
+            body.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            message = {"type": "http.response.body", "body": body.replace(_HEAD, _HEAD + head().encode(), 1)}
+            if scope["method"] == "GET":
+                MutableHeaders(scope=begun[0])["Content-Length"] = str(len(message["body"]))
+            await send(begun.pop())
         await send(message)
 
     return send_on

@@ -35,8 +35,8 @@ def build_screens() -> gr.Blocks:
 
 
 def head() -> str:
-    """What goes into each page's head. Gradio drops `type="module"`, so the script calls for the module."""
-    return f'<link rel="icon" href="data:,"><script>import("{_address("shell.js")}")</script>'
+    """What goes into each page's head: the script that draws the screen; and no icon, for browsers ask for one."""
+    return f'<link rel="icon" href="data:,"><script type="module" src="{_address("shell.js")}"></script>'
 
 
 @cache
@@ -49,7 +49,7 @@ def files_of(path: str) -> str:
         if name not in modules:
             modules.append(name)
             waiting += _IMPORT.findall(gzip.decompress(found.files[name][0]).decode())
-    links = [f"<{_address(name)}>; rel=modulepreload; fetchpriority=low" for name in modules]
+    links = [f"<{_address(name)}>; rel=modulepreload" for name in modules]
     return ", ".join([f"<{_address('screens.css')}>; rel=preload; as=style", *links])
 
 

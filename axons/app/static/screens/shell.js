@@ -26,9 +26,12 @@ const STEPS = [
 
 class AxonsScreen extends HTMLElement {
   async connectedCallback() {
-    if (this.isDrawn) return; // Gradio moves what it has drawn
+    if (this.isDrawn) return;
+    if (document.querySelector("axons-screen") !== this) {
+      this.remove(); // Gradio's own, which comes seconds later
+      return;
+    }
     this.isDrawn = true;
-    document.body.prepend(this); // out of reach of Gradio's looks, which would win over ours; first for the keyboard, too
     document.querySelector("gradio-app")?.setAttribute("hidden", "");
     document.head.append(make("link", { rel: "stylesheet", href: new URL("screens.css", import.meta.url).href }));
     try {
@@ -96,4 +99,10 @@ function aside(explain, command) {
 }
 
 customElements.define("axons-screen", AxonsScreen);
+if (document.readyState === "loading") await new Promise((resolve) => addEventListener("DOMContentLoaded", resolve, { once: true }));
+// Drawn before Gradio, whose own start takes seconds, and out of reach of its looks, which would win over ours; first for
+// the keyboard, too.
+const screen = document.createElement("axons-screen");
+screen.setAttribute("name", location.pathname.replaceAll("/", "") || "home");
+document.body.prepend(screen);
 addEventListener("unhandledrejection", (event) => complain(event.reason));
