@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
@@ -13,9 +17,14 @@ from ray.serve.schema import ServeDeploySchema
 from axons.app.deployment import ConfigArguments, build_api_application, build_application
 from axons.app.prediction_service import on_cpu, on_gpu
 from axons.app.settings import Settings
+from axons.client import Client
 from axons.errors import AxonsError
 from axons.serve.segmenter import SegmenterSettings, build_segmenter
+from tests.app import postgres
 from tests.cluster.files import CLUSTER
+from tests.cluster.several import HEAD, Several, running_stores
+from tests.conftest import free_port
+from tests.train.runs import wait_until
 
 CONFIG = yaml.safe_load((CLUSTER / "serve.yaml").read_text())
 APPLICATIONS = {application["name"]: application for application in CONFIG["applications"]}
@@ -94,3 +103,48 @@ def test_only_a_rush_asks_for_a_gpu_machine_where_none_is_up(tmp_path):
     assert seen["before"]["wishes"] == []
     assert {"GPU": 0.25} in seen["after"]["wishes"]
     assert [seen[when]["notices"] for when in ("before", "after")] == [[], []]
+
+
+@pytest.fixture
+def head() -> Iterator[Several]:
+    """A cluster of one node, whose environment says what serve.yaml leaves to it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="axons-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        running_stores(Path(folder), url=f"http://127.0.0.1:{free_port()}") as several,
+    ):
+        several.environment |= several.settings | {"AXONS_SECRET": "a long text for one test"}
+        several.add_node(HEAD, cpus=2)
+        yield several
+
+
+def output_of(head: Several, *command: str) -> str:
+    environment = head.nodes[HEAD].environment
+    done = subprocess.run(command, env=environment, cwd=head.folder, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def is_settled(states: dict[str, str]) -> bool:
+    """Whether Ray has nothing more to do for any application of the config."""
+    return states.keys() == APPLICATIONS.keys() and not {"NOT_STARTED", "DEPLOYING"} & set(states.values())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not postgres.is_installed(), reason="PostgreSQL is not installed")
+def test_ray_deploys_the_whole_platform_from_the_config(head, record_property):
+    config = head.folder / "serve.yaml"  # the same, at a port that is free
+    http = {**CONFIG["http_options"], "port": httpx.URL(head.url).port}
+    config.write_text(yaml.safe_dump({**CONFIG, "http_options": http}))
+    began = time.monotonic()
+    link = json.loads(output_of(head, "axons", "prepare", "--json"))["sign_in_link"]
+    record_property("prepared after s", round(time.monotonic() - began, 1))
+    output_of(head, "serve", "deploy", str(config), "--address", head.dashboard_url)
+    wait_until(lambda: is_settled(head.applications()), timeout_s=300, what="each application runs, or has failed")
+    record_property("deployed after s", round(time.monotonic() - began, 1))
+    assert head.applications() == dict.fromkeys(APPLICATIONS, "RUNNING")
+    assert httpx.get(f"{head.url}/healthz", timeout=30).status_code == 200
+    assert "Sign in" in httpx.get(f"{head.url}/login", timeout=30).text
+    with Client(head.url) as client:
+        signed_in = client.act("auth/code", {"code": link.partition("code=")[2]})
+    assert signed_in["user"]["role"] == "administrator"
