@@ -92,6 +92,20 @@ def test_a_set_is_chosen_frozen_and_listed(site, ana, project, new_page, tmp_pat
     assert without not in made["request"]["image_ids"]
 
 
+def test_another_resolution_is_shown_on_a_tile_beside_the_balance(site, ana, project, new_page):
+    page = opened(new_page(ana), project)
+    table = page.get_by_role("table", name="Labelled pixels of each class")
+    expect(table).to_be_visible()
+    bars = table.locator(".bar > span")
+    shares = [float(bar.get_attribute("style").split("width: ")[1].rstrip("%;")) for bar in bars.all()]
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    page.get_by_label("Images are shown to the network").select_option("scaled by a factor")
+    page.get_by_role("spinbutton", name="Factor").fill("0.25")
+    page.get_by_role("spinbutton", name="Factor").blur()
+    expect(page.get_by_text("As the network sees it – 38 × 25 px")).to_be_visible()
+    assert "scale=0.25" in page.url
+
+
 def test_a_leak_is_told_with_pictures_and_repaired_by_one_click(site, ana, project, new_page):
     leaking(site, ana, project)
     page = opened(new_page(ana), project)

@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 
 from axons.app.services import audit, samples
 from axons.app.tables import TrainingSet
+from tests.app.browser import PASSWORD
 
 
 def opened(page, path="/"):
@@ -70,6 +71,21 @@ def test_a_token_is_shown_once_and_ended(site, ana, new_page):
     page.get_by_role("button", name="End the token laptop").click()
     page.get_by_role("button", name="End the token laptop").click()
     expect(page.get_by_text("You have no token.")).to_be_visible()
+
+
+def test_who_was_added_signs_in_with_the_first_password_and_chooses_another(site, teacher, new_page):
+    classroom = site.rest(teacher).post("classrooms", json={"name": "4b"}).json()
+    path = f"classrooms/{classroom['id']}/students"
+    [account] = site.rest(teacher).post(path, json={"students": [{"name": "cleo"}]}).json()
+    page = new_page()
+    page.goto("/models")
+    page.get_by_label("Name").fill("cleo")
+    page.get_by_label("Password", exact=True).fill(account["password"])
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("New password").fill(PASSWORD)
+    page.get_by_role("button", name="Change it").click()
+    page.locator("axons-screen[data-ready]").wait_for()
+    assert page.request.get("/api/v1/auth/me").json()["user"]["name"] == "cleo"
 
 
 def test_the_menu_closes_by_escape_and_signs_out(ana, new_page):

@@ -110,6 +110,14 @@ def become(site, run_id, state, *, epochs=0, **fields):
     site.platform.database.write(write)
 
 
+def test_without_a_training_set_the_next_step_is_to_make_one(site, ana, new_page):
+    page = new_page(ana)
+    page.goto(f"/train?project={site.project(ana).id}")
+    expect(page.get_by_text("There is no frozen training set yet.")).to_be_visible()
+    expect(page.get_by_role("link", name="Make a training set")).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_have_count(0)
+
+
 def test_a_training_is_started_waits_and_is_taken_out_of_the_queue(site, ana, new_page, project):
     page = new_page(ana)
     page.goto(f"/train?project={project.id}")
