@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -166,6 +167,36 @@ def test_a_training_runs_on_the_v100s_while_import_tiling_and_freezing_run_on_th
     soon(lambda: len(epochs_of(client, run)) > learnt, what="it has learnt meanwhile")
     client.act(f"runs/{run['id']}/stop")
     assert finished(client, run)["run_id"] == run["id"]
+
+
+def test_a_run_whose_node_dies_in_the_middle_of_an_epoch_goes_on_elsewhere_and_misses_no_epoch(
+    several, client, training_set_id, v100s, record_property
+):
+    v100s(2)
+    run = client.start_run(training_set_id, epochs=4, **TINY)
+
+    def is_in_an_epoch() -> bool:
+        learnt = client.get(f"runs/{run['id']}/metrics")["epochs"]
+        return bool(learnt) and run_of(client, run)["status"]["step"] > learnt[-1]["step"]
+
+    soon(is_in_an_epoch, what="an epoch is learnt and the next one has begun")
+    known = epochs_of(client, run)
+    [place] = training_nodes(several)
+    [victim] = [node for node in v100s_nodes(several) if id_of(several, node) == place]
+    victim.kill()
+    killed = time.monotonic()
+    soon(lambda: training_nodes(several) - {place}, what="it goes on elsewhere")
+    record_property("elsewhere after s", round(time.monotonic() - killed, 1))
+    soon(
+        lambda: len(epochs_of(client, run)) > len(known),
+        timeout_s=PATIENCE_S,
+        every_s=1,
+        what="one more epoch is learnt",
+    )
+    record_property("next epoch after s", round(time.monotonic() - killed, 1))
+    model = finished(client, run)
+    assert epochs_of(client, run) == [1, 2, 3, 4]
+    assert model["mean_iou"] > 0.3
 
 
 def test_a_run_that_is_submitted_from_outside_appears_with_its_curve(several, client, training_set_id, v100s, tmp_path):
