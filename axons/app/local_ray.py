@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tenacity import RetryCallState, retry, retry_if_exception_message, stop_after_attempt
 
 from axons.errors import AxonsError
 
@@ -24,6 +25,8 @@ TOKEN_FILE = "ray-token"
 
 _MIN_LOGICAL_CPUS = 4
 _END_WAIT_S = 5.0
+_MAX_STARTS = 3
+_TOO_SLOW = "The current node timed out during startup"
 
 
 def set_environment(environment: MutableMapping[str, str], data: Path) -> None:
@@ -70,13 +73,28 @@ def token_command(data: Path) -> str:
 
 
 def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS) -> str:
-    """Start Ray in this process' name; returns the dashboard's address. `set_environment` came first."""
+    """Start Ray in this process' name; returns the dashboard's address. `set_environment` came first.
+
+    Raises:
+        AxonsError: Ray, which waits 30 s for itself, was not there in time again and again.
+    """
     import ray  # late: what the environment says is read when it is imported
     from ray._private.utils import write_ray_address
 
-    folder = str(session_folder(data) / "ray")  # Ray opens it to everybody; the folder around it stays closed
+    session = session_folder(data)
+    folder = str(session / "ray")  # Ray opens it to everybody; the folder around it stays closed
+
+    def end_what_was_begun(_state: RetryCallState) -> None:
+        end_leftovers(session)
+
+    init = retry(
+        stop=stop_after_attempt(_MAX_STARTS),
+        retry=retry_if_exception_message(match=_TOO_SLOW),
+        before_sleep=end_what_was_begun,
+        retry_error_callback=_give_up,
+    )(ray.init)
     with _own_agent_port():
-        context = ray.init(
+        context = init(
             address="local",
             # More logical CPUs than cores on a small machine: the operating system shares the cores.
             num_cpus=max(_MIN_LOGICAL_CPUS, len(psutil.Process().cpu_affinity() or ())),
@@ -93,6 +111,13 @@ def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS)
     # Only `ray start` writes it; without it, a job beside another Ray is given any Ray of the machine.
     write_ray_address(ray.get_runtime_context().gcs_address, folder)
     return f"http://{context.dashboard_url}"
+
+
+def _give_up(state: RetryCallState) -> None:
+    raise AxonsError(
+        f"Ray has not started within 30 s, {state.attempt_number} times: this machine has too much else to do; "
+        "end other programs and start again"
+    )
 
 
 @contextmanager

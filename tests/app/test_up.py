@@ -14,11 +14,13 @@ import zipfile
 import httpx
 import psutil
 import pytest
+import ray
 
 from axons.app import local_ray
 from axons.app.preparing import _keys_to_warm
 from axons.app.tables import now
 from axons.data.labeller import labeller_schema
+from axons.errors import AxonsError
 from tests.app.images import add_project, png
 from tests.app.installation import AXONS, command, environment, install
 from tests.app.networks import other_network
@@ -218,6 +220,19 @@ def test_the_newest_models_in_use_are_warm_from_the_start(platform, ana):
     for key in keys:
         add_model(platform, ana, add_project(platform, ana), key, is_promoted=key != keys[2], created_at=now())
     assert platform.database.read(_keys_to_warm) == [keys[3], keys[1]]
+
+
+def test_a_ray_that_is_too_slow_is_started_again_and_given_up_in_the_end(tmp_path, monkeypatch):
+    starts = []
+
+    def too_slow(**options):
+        starts.append(options)
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "init", too_slow)
+    with pytest.raises(AxonsError, match="has not started within 30 s, 3 times"):
+        local_ray.start_ray(tmp_path, dashboard_port=None)
+    assert len(starts) == 3
 
 
 def test_the_session_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
