@@ -25,6 +25,11 @@ _NEEDED = re.compile(
 _KEPT = re.compile(r"/assets/[^?]+-[\w-]{8}\.(js|css)|/theme\.css|/static/fonts/[^?]+")
 
 _HEAD = b"<head>"
+# What starts Gradio in the browser; `shell.js` takes it out of the template when the screen is there.
+_START = re.compile(
+    rb'<script type="module" crossorigin src="[^"]+"></script>\s*<link rel="stylesheet" crossorigin href="[^"]+">'
+)
+_LATER = rb'<template id="gradio">\g<0></template>'
 
 
 def mount_screens(site: FastAPI, screens: gr.Blocks) -> None:
@@ -71,7 +76,7 @@ class OnlyWhatPagesNeed:
 
 
 def _changed(scope: Scope, send: Send) -> Send:
-    """Browsers keep Gradio's files; its pages begin with our script, which it would run after its own long start."""
+    """Browsers keep Gradio's files; its pages begin with our script, and its own long start comes after the screen."""
     path = scope["path"] if scope["type"] == "http" else ""
     is_page = path == "/" or path in SCREENS
     begun: list[Message] = []
@@ -90,9 +95,10 @@ def _changed(scope: Scope, send: Send) -> Send:
             body.extend(message.get("body", b""))
             if message.get("more_body"):
                 return
-            message = {"type": "http.response.body", "body": body.replace(_HEAD, _HEAD + head().encode(), 1)}
+            page = _START.sub(_LATER, body, count=1).replace(_HEAD, _HEAD + head().encode(), 1)
+            message = {"type": "http.response.body", "body": page}
             if scope["method"] == "GET":
-                MutableHeaders(scope=begun[0])["Content-Length"] = str(len(message["body"]))
+                MutableHeaders(scope=begun[0])["Content-Length"] = str(len(page))
             await send(begun.pop())
         await send(message)
 

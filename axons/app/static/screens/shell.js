@@ -13,6 +13,7 @@ import { offerTour } from "./tour.js";
 import { loadWords, t } from "./words.js";
 
 const NAMES = /^[a-z]+$/;
+const GRADIO_AFTER_MS = 3000; // whoever knows where to press has pressed
 
 /** The steps of the pipeline: stage of the project, screen, words. */
 const STEPS = [
@@ -40,6 +41,7 @@ class AxonsScreen extends HTMLElement {
       this.replaceChildren(make("p", { role: "alert", className: "bad" }, error.message));
     }
     this.dataset.ready = "true";
+    setTimeout(startGradio, GRADIO_AFTER_MS);
   }
 
   async draw() {
@@ -67,6 +69,12 @@ class AxonsScreen extends HTMLElement {
     offerTour(main, context);
     await screen.open(main, context);
   }
+}
+
+/** Gradio's own start, a second of work for the browser, which nobody shall wait for. */
+function startGradio() {
+  const start = document.getElementById("gradio");
+  if (start) document.head.append(document.importNode(start.content, true));
 }
 
 function header(context) {
@@ -100,7 +108,7 @@ function aside(explain, command) {
 
 customElements.define("axons-screen", AxonsScreen);
 if (document.readyState === "loading") await new Promise((resolve) => addEventListener("DOMContentLoaded", resolve, { once: true }));
-// Drawn before Gradio, whose own start takes seconds, and out of reach of its looks, which would win over ours; first for
+// Drawn before Gradio starts, which takes it seconds, and out of reach of its looks, which would win over ours; first for
 // the keyboard, too.
 const screen = document.createElement("axons-screen");
 screen.setAttribute("name", location.pathname.replaceAll("/", "") || "home");
