@@ -73,7 +73,7 @@ def test_the_grid_shows_who_is_stuck_first_and_follows_what_happens(site, teache
     project = site.project(ben, name="<b>nerve</b>", classroom_id=classroom["id"])
     add_run(site.platform, classroom, ben, project.id, "failed")
     first = grid.locator("tbody tr").first
-    expect(first).to_contain_text(f"the last training failed – {FAILED}", timeout=30_000)  # looked at every 5 s
+    expect(first).to_contain_text(f"the last training failed – {FAILED}", timeout=30_000)  # looked at every 10 s
     expect(page.get_by_text("1 of 2 are stuck")).to_be_visible()
     expect(page.get_by_label("Without a change for so long")).to_have_value("60")
     grid.get_by_role("link", name="Project <b>nerve</b> of ben").click()
@@ -145,7 +145,8 @@ def test_whose_gpu_minutes_are_used_up_sees_it_and_is_told_in_french(site, teach
     row.get_by_text("Limits of ana").first.click()
     row.get_by_label("GPU minutes in all").fill("60")
     row.get_by_role("button", name="Save the limits of ana").click()
-    expect(row_of(page, "How far each one has come", "ana")).to_contain_text("⚠ 60 of 60 min")
+    progress = row_of(page, "How far each one has come", "ana")
+    expect(progress).to_contain_text("⚠ 60 of 60 min", timeout=30_000)  # looked at every 10 s
     theirs = new_page(ana, locale="fr-FR", allowed=["409"])
     opened(theirs, f"/train?project={project.id}&set={training_set.id}")
     expect(theirs.get_by_text("60 sur 60 min. Elles sont épuisées")).to_be_visible()
