@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from axons.app.tables import EpochMetric, Job, ProjectMember, Run
+from axons.app.tables import EpochMetric, Job, ProjectMember, Run, TrainingSet
 from tests.app.trainings import add_project, add_training_set, epoch
 
 HINTS = """async ([metrics, facts]) => {
@@ -116,6 +116,20 @@ def test_without_a_training_set_the_next_step_is_to_make_one(site, ana, new_page
     expect(page.get_by_text("There is no frozen training set yet.")).to_be_visible()
     expect(page.get_by_role("link", name="Make a training set")).to_be_visible()
     expect(page.get_by_role("button", name="Start training")).to_have_count(0)
+
+
+def test_who_comes_before_the_set_is_frozen_can_train_as_soon_as_it_is(site, ana, new_page, tmp_path):
+    project = add_project(site.platform, ana)
+    row = add_training_set(site.platform, project, tmp_path)
+    turn = lambda state: site.platform.database.write(  # noqa: E731
+        lambda session: session.get_one(TrainingSet, row.id).sqlmodel_update({"state": state})
+    )
+    turn("freezing")
+    page = new_page(ana)
+    page.goto(f"/train?project={project.id}")
+    expect(page.get_by_text("A training set is being frozen")).to_be_visible()
+    turn("ready")
+    expect(page.get_by_role("button", name="Start training")).to_be_visible(timeout=30_000)
 
 
 def test_a_training_is_started_waits_and_is_taken_out_of_the_queue(site, ana, new_page, project):

@@ -4,7 +4,7 @@
  */
 
 import {
-  RequestFailed, addressOf, choice, complain, empty, every, field, get, idInAddress, link, make, noteInAddress, post, section, stateText, table,
+  RequestFailed, addressOf, choice, complain, empty, every, field, get, idInAddress, link, make, noteInAddress, poll, post, section, stateText, table,
 } from "./base.js";
 import { gpuMinutes } from "./person-limits.js";
 import { runName, score } from "./results-runs.js";
@@ -50,6 +50,7 @@ async function drawStart({ project, sets, mayEdit, me }) {
   if (!mayEdit) return [empty(t("You may look at this project, not train in it; ask its owner to let you edit."))];
   const ready = sets.filter(({ state }) => state === "ready");
   if (!ready.length) {
+    if (isBeingFrozen(sets)) return [untilFrozen(project)];
     return [empty(t("There is no frozen training set yet. Freeze one first: it holds the labelled tiles to learn from."),
       link(t("Make a training set"), "/dataset", { project: project.id }, { className: "primary" }))];
   }
@@ -101,6 +102,19 @@ async function drawStart({ project, sets, mayEdit, me }) {
     }
   });
   return [section(t("Start a training"), made)];
+}
+
+const isBeingFrozen = (sets) => !sets.some(({ state }) => state === "ready") && sets.some(({ state }) => state !== "failed");
+
+/** For whoever is here before the first set is; the page is drawn anew when it is. */
+function untilFrozen(project) {
+  const said = empty(t("A training set is being frozen; you can train with it in a moment."));
+  poll(said, async () => {
+    if (isBeingFrozen(await every(`projects/${project.id}/training-sets`))) return false;
+    location.reload();
+    return true;
+  });
+  return said;
 }
 
 /** What one may use on GPUs, and has used; null where there is no limit. */
