@@ -20,10 +20,10 @@ from tenacity import RetryCallState, retry, retry_if_exception_message, stop_aft
 from axons.errors import AxonsError
 
 OBJECT_STORE_BYTES = 300 << 20  # manifest rows, and images on their way to a prediction
-DRIVERS = 2
 TOKEN_FILE = "ray-token"
 
 _MIN_LOGICAL_CPUS = 4
+_FEW_CORES = 4  # where a training takes all, and a second one would halve the steps of both
 _END_WAIT_S = 5.0
 _MAX_STARTS = 3
 _TOO_SLOW = "The current node timed out during startup"
@@ -72,8 +72,11 @@ def token_command(data: Path) -> str:
     return f"cat {shlex.quote(str(token))}" if token.exists() else "ray get-auth-token"
 
 
-def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS) -> str:
+def start_ray(data: Path, *, dashboard_port: int | None, drivers: int | None = None) -> str:
     """Start Ray in this process' name; returns the dashboard's address. `set_environment` came first.
+
+    Args:
+        drivers: trainings that run at a time; by default 2, or 1 on few cores.
 
     Raises:
         AxonsError: Ray, which waits 30 s for itself, was not there in time again and again.
@@ -81,6 +84,7 @@ def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS)
     import ray  # late: what the environment says is read when it is imported
     from ray._private.utils import write_ray_address
 
+    num_cores = len(psutil.Process().cpu_affinity() or ())
     session = session_folder(data)
     folder = str(session / "ray")  # Ray opens it to everybody; the folder around it stays closed
 
@@ -97,8 +101,8 @@ def start_ray(data: Path, *, dashboard_port: int | None, drivers: int = DRIVERS)
         context = init(
             address="local",
             # More logical CPUs than cores on a small machine: the operating system shares the cores.
-            num_cpus=max(_MIN_LOGICAL_CPUS, len(psutil.Process().cpu_affinity() or ())),
-            resources={"driver": drivers},
+            num_cpus=max(_MIN_LOGICAL_CPUS, num_cores),
+            resources={"driver": drivers or (1 if num_cores <= _FEW_CORES else 2)},
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=True,
             dashboard_host="127.0.0.1",
