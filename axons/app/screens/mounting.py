@@ -69,37 +69,48 @@ class OnlyWhatPagesNeed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer that there is no such page."""
-        if scope["type"] == "http" and not (scope["method"] in ("GET", "HEAD") and _NEEDED.fullmatch(scope["path"])):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif not (scope["method"] in ("GET", "HEAD") and _NEEDED.fullmatch(scope["path"])):
             await problem(404, "page-not-found", "there is no such page")(scope, receive, send)
+        elif scope["path"] == "/" or scope["path"] in SCREENS:
+            await self._app(scope, receive, _drawn_first(scope, send))
         else:
-            await self._app(scope, receive, _changed(scope, send))
+            await self._app(scope, receive, _kept(send) if _KEPT.fullmatch(scope["path"]) else send)
 
 
-def _changed(scope: Scope, send: Send) -> Send:
-    """Browsers keep Gradio's files; its pages begin with our script, and its own long start comes after the screen."""
-    path = scope["path"] if scope["type"] == "http" else ""
-    is_page = path == "/" or path in SCREENS
+def _kept(send: Send) -> Send:
+    """Browsers keep the file."""
+
+    async def send_on(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            MutableHeaders(scope=message)["Cache-Control"] = "private, max-age=31536000, immutable"
+        await send(message)
+
+    return send_on
+
+
+def _drawn_first(scope: Scope, send: Send) -> Send:
+    """A page of Gradio begins with our script and names our files; Gradio's own long start comes after the screen."""
     begun: list[Message] = []
     body = bytearray()
 
     async def send_on(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 200:
-            headers = MutableHeaders(scope=message)
-            if _KEPT.fullmatch(path):
-                headers["Cache-Control"] = "private, max-age=31536000, immutable"
-            if is_page:
-                headers["Link"] = files_of(path)
-                begun.append(message)
-                return
+            begun.append(message)
+            return
         if begun and message["type"] == "http.response.body":
             body.extend(message.get("body", b""))
             if message.get("more_body"):
                 return
             page = _START.sub(_LATER, body, count=1).replace(_HEAD, _HEAD + head().encode(), 1)
-            message = {"type": "http.response.body", "body": page}
+            start = begun.pop()
+            headers = MutableHeaders(scope=start)
+            headers["Link"] = files_of(scope["path"])
             if scope["method"] == "GET":
-                MutableHeaders(scope=begun[0])["Content-Length"] = str(len(page))
-            await send(begun.pop())
+                headers["Content-Length"] = str(len(page))
+            await send(start)
+            message = {"type": "http.response.body", "body": page}
         await send(message)
 
     return send_on
