@@ -121,9 +121,11 @@ def test_without_a_training_set_the_next_step_is_to_make_one(site, ana, new_page
 def test_who_comes_before_the_set_is_frozen_can_train_as_soon_as_it_is(site, ana, new_page, tmp_path):
     project = add_project(site.platform, ana)
     row = add_training_set(site.platform, project, tmp_path)
-    turn = lambda state: site.platform.database.write(  # noqa: E731
-        lambda session: session.get_one(TrainingSet, row.id).sqlmodel_update({"state": state})
-    )
+
+    def turn(state):
+        change = lambda session: session.get_one(TrainingSet, row.id).sqlmodel_update({"state": state})  # noqa: E731
+        site.platform.database.write(change)
+
     turn("freezing")
     page = new_page(ana)
     page.goto(f"/train?project={project.id}")
@@ -181,6 +183,21 @@ def test_a_run_that_learns_is_shown_and_can_be_stopped(site, ana, new_page, proj
     expect(page.get_by_role("button", name="Stop & keep best")).to_have_count(0)
     expect(page.get_by_role("button", name="Stop without a model")).to_be_visible()
     assert site.rest(ana).get(f"runs/{run_id}").json()["is_stopping"]
+
+
+def test_what_a_run_notes_is_told_in_french(site, ana, new_page, project, start):
+    run_id = start()
+    become(site, run_id, "running", epochs=1)
+    said = "memory ran out: the batch is 4 crops instead of 8"
+
+    def note(session):
+        run = session.get_one(Run, run_id)
+        run.status = run.status | {"notices": [said]}
+
+    site.platform.database.write(note)
+    page = new_page(ana, locale="fr-FR")
+    page.goto(f"/train?project={project.id}&run={run_id}")
+    expect(page.get_by_text("la mémoire a manqué : le lot est de 4 extraits au lieu de 8")).to_be_visible()
 
 
 def test_a_stopped_run_has_a_model_and_goes_on(site, ana, new_page, project, start):

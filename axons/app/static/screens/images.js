@@ -5,7 +5,7 @@ import { drawAdding } from "./images-add.js";
 import { drawChecks } from "./images-checks.js";
 import { drawGrid } from "./images-grid.js";
 import { openViewer } from "./viewer.js";
-import { number, t } from "./words.js";
+import { fromServer, number, t } from "./words.js";
 
 const AT_ONCE = 100;
 const SPLITS = () => [["", t("drawn by chance")], ["train", t("training")], ["val", t("validation")], ["test", t("test")]];
@@ -85,7 +85,7 @@ function drawRow(image, mayEdit, again, onChange) {
   const { unlabelled, started, done } = image.num_tiles;
   const look = make("button", { type: "button", className: "look", "aria-label": t("Look at {name}", { name: image.name }) }, picture(`images/${image.id}/thumbnail`, ""));
   look.addEventListener("click", () => openViewer(image.id));
-  const notices = image.notices.map((text) => make("small", {}, text));
+  const notices = image.notices.map((text) => make("small", {}, fromServer(text)));
   const state = image.is_excluded ? make("span", { className: "warn" }, t("excluded")) : "";
   const name = make("div", { className: "named" }, look, make("span", {}, make("span", {}, image.name), state, ...notices));
   const split = Object.fromEntries(SPLITS())[image.split ?? ""];

@@ -1,7 +1,7 @@
 /** What a model's card says, in words; nothing on it is left empty. */
 
 import { make, table } from "./base.js";
-import { number, t, time } from "./words.js";
+import { fromServer, number, t, time } from "./words.js";
 
 const SPLITS = { test: () => t("test"), val: () => t("validation"), train: () => t("training") };
 
@@ -44,7 +44,7 @@ export function facts(model, project) {
     [t("Window and overlap in prediction"), `${card.window} px, ${card.overlap} px`],
     [t("Scale"), `${number(card.scale, 2)} ×`],
     [t("Pixel size"), card.pixel_size_um ? `${number(card.pixel_size_um, 3)} µm` : unknown],
-    [t("Remarks"), origin.notices?.length ? origin.notices.join("; ") : t("none")],
+    [t("Remarks"), origin.notices?.length ? origin.notices.map(fromServer).join("; ") : t("none")],
     [t("Checksum of the weights"), model.sha256],
   ];
   return make("div", {},

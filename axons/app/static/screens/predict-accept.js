@@ -1,7 +1,7 @@
 /** A prediction becomes the labels of its image's tiles, after a plain question. */
 
 import { ask, button, make, post } from "./base.js";
-import { t } from "./words.js";
+import { fromServer, t } from "./words.js";
 
 /** A button for whoever labels in the project; `place` gets what became of the tiles, and the way to them. */
 export function acceptButton(row, place) {
@@ -14,7 +14,7 @@ export function acceptButton(row, place) {
     ], [["", t("Cancel")], ["accept", t("Use as labels"), true]]);
     if (answer !== "accept") return;
     const found = await post(`predictions/${row.id}/accept`, { replaces_labels: replaces.checked });
-    place.replaceChildren(make("p", { role: "status" }, summary(found)), ...found.notices.map((text) => make("p", { className: "warn" }, text)));
+    place.replaceChildren(make("p", { role: "status" }, summary(found)), ...found.notices.map((text) => make("p", { className: "warn" }, fromServer(text))));
   });
 }
 

@@ -34,7 +34,7 @@ export async function drawResult(place, id, { models, mayEdit }) {
       row.scale ? t("seen at scale {scale}", { scale: number(row.scale, 2) }) : null,
       row.pixel_size_um ? t("{size} µm per px", { size: number(row.pixel_size_um, 3) }) : t("pixel size not known, so areas are in px only"),
     ].filter(Boolean).join(" · ")),
-    ...row.notices.map((text) => make("p", { className: "warn" }, text)),
+    ...row.notices.map((text) => make("p", { className: "warn" }, fromServer(text))),
     areas(row),
     make("p", { className: "row" },
       file("csv", t("Areas (CSV)"), { download: "" }), file("mask", t("Mask"), { download: "" }),

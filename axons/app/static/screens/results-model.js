@@ -78,7 +78,7 @@ function card({ run, models, model: { card: known, name, version } }) {
     [t("Steps"), origin.steps],
     [t("Training time, s"), origin.seconds && number(origin.seconds)],
     [t("Device"), origin.device],
-    [t("Notes"), origin.notices.join("; ")],
+    [t("Notes"), origin.notices.map(fromServer).join("; ")],
     [t("Made with"), `axons ${known.code_version}`],
     [t("Weights, sha256"), known.sha256],
     [t("Training set, sha256"), origin.training_set_sha256],

@@ -110,7 +110,7 @@ function drawState(run, seen, parts, context, follow) {
     [t("Training set"), setName(run, context.sets)],
   ];
   parts.facts.replaceChildren(...facts.filter(([, value]) => value !== null && value !== undefined).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
-  const notices = [...seen.marks.map(({ text }) => `${text[0].toUpperCase()}${text.slice(1)}.`), ...(status.notices ?? [])];
+  const notices = [...seen.marks.map(({ text }) => `${text[0].toUpperCase()}${text.slice(1)}.`), ...(status.notices ?? []).map(fromServer)];
   parts.notices.replaceChildren(...notices.map((text) => make("li", {}, text)));
 }
 
