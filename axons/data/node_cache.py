@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 class NodeCache:
@@ -20,7 +20,7 @@ class NodeCache:
         self._limit_bytes = limit_bytes
 
     def path(self, name: str, fetch: Callable[[Path], None]) -> Path:
-        """The local file of `name`; `fetch(target)` is called only if it is not here, by one process at a time."""
+        """The local file of `name`, with its ending; `fetch(target)` is called only if it is not here, by one process at a time."""
         entry = self._entry(name)
         if self._touch(entry):
             return entry
@@ -28,7 +28,7 @@ class NodeCache:
         with self._locked(entry.name[:2]):  # 256 lock files at most
             if self._touch(entry):
                 return entry
-            part = entry.with_name(f"{entry.name}.part-{uuid.uuid4().hex}")
+            part = entry.with_name(f"part-{uuid.uuid4().hex}")
             try:
                 fetch(part)
                 part.replace(entry)
@@ -42,7 +42,8 @@ class NodeCache:
         self._entry(name).unlink(missing_ok=True)
 
     def _entry(self, name: str) -> Path:
-        return self._folder / (hashlib.sha256(name.encode()).hexdigest() + ".data")
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        return self._folder / f"{digest}.data{PurePosixPath(name).suffix}"
 
     def _touch(self, entry: Path) -> bool:
         try:
@@ -63,7 +64,7 @@ class NodeCache:
                     excess -= size
 
     def _entries(self) -> Iterator[tuple[float, int, Path]]:
-        for path in self._folder.glob("*.data"):
+        for path in self._folder.glob("*.data*"):
             with suppress(FileNotFoundError):  # dropped by somebody else meanwhile
                 status = path.stat()
                 yield status.st_mtime, status.st_size, path

@@ -89,7 +89,7 @@ class Storage(ABC):
 
     @abstractmethod
     def local_path(self, key: str, *, sha256: str | None = None) -> Path:
-        """A local file with the object's bytes, to be read only; from the node's cache where storage is remote.
+        """A local file with the object's bytes and ending, to be read only; from the node's cache if storage is remote.
 
         Args:
             sha256: hex digest the bytes must have; a cached copy that differs is fetched once more.

@@ -97,6 +97,11 @@ def test_a_key_that_is_not_ours_is_refused(storage, key):
         storage.write(key, b"")
 
 
+def test_a_local_path_ends_as_the_object_does(storage):
+    storage.write("predictions/p/mask.png", b"pixels")
+    assert storage.local_path("predictions/p/mask.png").suffix == ".png"
+
+
 def test_a_local_path_holds_the_bytes_and_checks_them(storage):
     storage.write("models/m", b"weights")
     assert storage.local_path("models/m", sha256=sha256_of(b"weights")).read_bytes() == b"weights"

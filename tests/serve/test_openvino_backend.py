@@ -38,7 +38,7 @@ def compiled(model, tmp_path_factory):
 @pytest.fixture
 def cache(compiled, tmp_path):
     """A cache of one's own that holds the compiled network, and the file it lies in."""
-    (entry,) = compiled[0].glob("*.data")
+    (entry,) = compiled[0].glob("*.data*")
     (tmp_path / entry.name).write_bytes(entry.read_bytes())
     return NodeCache(tmp_path, limit_bytes=10**9), tmp_path / entry.name
 
