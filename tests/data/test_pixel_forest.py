@@ -80,7 +80,7 @@ def test_the_features_of_a_tile_are_those_of_the_whole_image_there(tmp_path, cac
     whole = pixel_features(image, *statistics(image))
     tile = stroked(write(tmp_path, image), image, strokes_on(DISKS.mask), HALF)
     fill_by_forest(ForestRequest(tile=tile), cache=cache)
-    [kept] = (tmp_path / "cache").glob("*.data")
+    [kept] = (tmp_path / "cache").glob("*.data*")
     assert np.allclose(np.load(kept), whole[HALF.slices], atol=0.01)
 
 
