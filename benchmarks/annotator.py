@@ -16,12 +16,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from benchmarks.annotation_pages import AnnotationPage, Ours, Work, our_page, peer_page
 from benchmarks.drawn import draw_field
 from benchmarks.measuring import Figure, Result, at_least, at_most
-from tests.browser.chromium import find_chromium, launch_arguments
+from tests.browser.chromium import find_chromium, running_chromium
 
 _WINDOW: ViewportSize = {"width": 1440, "height": 900}
 _PROBE = Path(__file__).with_name("page_probe.js")
@@ -33,14 +33,12 @@ def measure(scratch: Path, *, is_small: bool) -> Result:
     """See the module."""
     rounds, num_tiles = (1, 5) if is_small else (5, 50)
     work = _draw_work()
-    path = find_chromium()
-    if path is None:
+    if find_chromium() is None:
         return Result(figures=[], notes=["there is no Chromium here; not measured"])
     with (
         our_page(scratch / "ours", work) as ours,
         peer_page(scratch / "peer", work) as peer,
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=path, args=launch_arguments()) as browser,
+        running_chromium() as browser,
     ):
         pages: list[AnnotationPage] = [ours, peer]
         for page in pages:  # the first of everything is not counted

@@ -11,22 +11,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from playwright.sync_api import Browser, BrowserContext, Page, StorageState, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState
 
 from axons.app.screens.pages import SCREENS
 from axons.client import Client
 from benchmarks.class_load import draw_labels, prepare_class
 from benchmarks.measuring import Figure, Result, at_most
-from benchmarks.platform_up import percentile, running, sign_in
+from benchmarks.platform_up import percentile, running
 from benchmarks.users import Users
-from tests.app.installation import Installation
-from tests.browser.chromium import find_chromium, launch_arguments
+from tests.app.installation import Installation, first_sign_in
+from tests.browser.chromium import find_chromium, running_chromium
 from tests.conftest import free_port
 
 _TIMEOUT_MS = 60_000
@@ -39,15 +39,9 @@ _QUIET_S = 10  # until tabs that have just been opened have drawn all
 
 def measure(scratch: Path, *, is_small: bool) -> Result:
     """See the module."""
-    path = find_chromium()
-    if path is None:
+    if find_chromium() is None:
         return Result(figures=[], notes=["there is no Chromium here; not measured"])
-    with ExitStack() as stack:
-        playwright = stack.enter_context(sync_playwright())
-        browser = stack.enter_context(
-            playwright.chromium.launch(executable_path=path, args=[*launch_arguments(), _NOBODY_ELSE])
-        )
-        up = stack.enter_context(running())
+    with running_chromium(_NOBODY_ELSE) as browser, running() as up:
         screens = _Screens(browser, up, scratch, is_small=is_small)
         figures = [*screens.first(), *screens.each(), *screens.tabs(), *screens.pressed()]
         return Result(figures=figures, notes=screens.notes)
@@ -91,7 +85,7 @@ class _Screens:
         with Client(self._up.url, token) as teacher:
             accounts, assignment_id, run_id = prepare_class(teacher, self._scratch / "class", self._num_users)
             self._query = f"?project={teacher.get(f'runs/{run_id}')['project_id']}"
-        self._tokens = [sign_in(self._up.url, account) for account in accounts]
+        self._tokens = [first_sign_in(self._up.url, account) for account in accounts]
         for student in self._tokens:
             with Client(self._up.url, student) as client:
                 project_id = client.create(f"assignments/{assignment_id}/start")["project_id"]

@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -20,9 +22,19 @@ def find_chromium() -> str | None:
     return path if Path(path).exists() else None
 
 
-def launch_arguments() -> list[str]:
-    """Chromium refuses its sandbox to root; containers have a small /dev/shm."""
-    return ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+@contextmanager
+def running_chromium(*arguments: str) -> Iterator[Browser]:
+    """The one that is found, until the end of the block; Playwright runs an event loop in this thread meanwhile."""
+    path = find_chromium()
+    assert path, "there is no Chromium; run `python -m tests.browser.chromium`"
+    ours = ["--disable-dev-shm-usage"]  # small in containers
+    if os.geteuid() == 0:
+        ours.append("--no-sandbox")  # Chromium refuses its sandbox to root
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=path, args=[*ours, *arguments]) as it,
+    ):
+        yield it
 
 
 def install_chromium() -> None:

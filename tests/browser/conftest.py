@@ -6,12 +6,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
 
 from axons.app.policy import Actor
 from axons.data.decoding import Decoder
 from tests.app.conftest import empty_sqlite  # noqa: F401 (a fixture)
-from tests.browser.chromium import find_chromium, launch_arguments
+from tests.browser.chromium import running_chromium
 from tests.browser.site import LOOPBACK, Server, Site, open_site, static_server
 
 
@@ -19,12 +19,8 @@ from tests.browser.site import LOOPBACK, Server, Site, open_site, static_server
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """One Chromium for all tests in a browser."""
-    path = find_chromium()
-    assert path, "there is no Chromium; run `python -m tests.browser.chromium`"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=launch_arguments())
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass
@@ -65,7 +61,7 @@ class Pages:
         self._contexts.append(context)
         self.allowed += allowed
         context.route(self._is_foreign, self._refuse)
-        context.on("console", lambda message: self._note(message.text) if message.type == "error" else None)
+        context.on("console", self._hear)
         context.on("weberror", lambda error: self._note(str(error.error)))
         if actor is not None:
             self.sign_in(context, actor)
@@ -78,6 +74,10 @@ class Pages:
     def _refuse(self, route: Route) -> None:
         self.foreign.append(route.request.url)
         route.abort()
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._note(f"{message.text} ({message.location['url']})")
 
     def _note(self, text: str) -> None:
         if not any(part in text for part in self.allowed):

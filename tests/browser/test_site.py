@@ -44,7 +44,7 @@ def test_what_goes_wrong_in_a_page_is_noted(new_page):
     page.goto("/login")
     page.evaluate("setTimeout(() => { throw new Error('a trap'); }); console.error('a fault')")
     page.wait_for_timeout(50)
-    assert sorted(new_page.errors) == ["a fault", "a trap"]
+    assert sorted(new_page.errors) == ["a fault ()", "a trap"]
     new_page.errors.clear()
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from PIL import Image as Picture
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.annotating import Annotator
-from tests.browser.chromium import find_chromium, launch_arguments
+from tests.browser.chromium import running_chromium
 
 PICTURES = Path(__file__).parents[2] / "docs/pictures/tour"
 WIDTH = 1440
@@ -127,8 +127,7 @@ def main() -> None:
     parser.add_argument("link", help="the sign-in link that `axons up` prints; it works once")
     link = parser.parse_args().link
     url = "{0.scheme}://{0.netloc}".format(urlsplit(link))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=launch_arguments())
+    with running_chromium() as browser:
         context = browser.new_context(base_url=url, locale="en-GB", viewport={"width": WIDTH, "height": 900})
         context.add_init_script("localStorage.setItem('axons-tour', 'seen')")
         page = context.new_page()
@@ -137,7 +136,6 @@ def main() -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
         for shot in shots(Rest(context, url)):
             (PICTURES / f"{shot.name}.png").write_bytes(small(take(page, shot)))
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The platform on several nodes of one machine, as `make several` starts it: behind Caddy, on PostgreSQL and S3."""
 
+import re
 import shlex
 import shutil
 import ssl
@@ -13,10 +14,15 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Page, expect
 
 from axons.client import Client
 from tests.app import postgres
+from tests.app.browser import PASSWORD
 from tests.app.images import png
+from tests.browser.annotating import Annotator
+from tests.browser.chromium import running_chromium
+from tests.browser.conftest import Pages
 from tests.cluster.several import HEAD, V100S, Node, Several, running_several
 from tests.conftest import free_port
 from tests.drawing import CLASSES, draw_disks
@@ -187,12 +193,7 @@ def test_a_run_whose_node_dies_in_the_middle_of_an_epoch_goes_on_elsewhere_and_m
     killed = time.monotonic()
     soon(lambda: training_nodes(several) - {place}, what="it goes on elsewhere")
     record_property("elsewhere after s", round(time.monotonic() - killed, 1))
-    soon(
-        lambda: len(epochs_of(client, run)) > len(known),
-        timeout_s=PATIENCE_S,
-        every_s=1,
-        what="one more epoch is learnt",
-    )
+    soon(lambda: len(epochs_of(client, run)) > len(known), what="one more epoch is learnt")
     record_property("next epoch after s", round(time.monotonic() - killed, 1))
     model = finished(client, run)
     assert epochs_of(client, run) == [1, 2, 3, 4]
@@ -214,3 +215,96 @@ def test_a_run_that_is_submitted_from_outside_appears_with_its_curve(several, cl
     model = finished(client, run)
     assert epochs_of(client, run) == [1, 2]
     assert model["card"]["origin"]["run"] == run["id"]
+
+
+def test_two_workers_on_two_nodes_learn_as_well_as_one(several, client, training_set_id, v100s, record_property):
+    nodes = v100s(2)
+    how = {**TINY, "epochs": 12, "crop": 64, "batch": 16}  # half of it is still enough for a normalisation by batch
+    alone = finished(client, client.start_run(training_set_id, **how))
+    run = client.start_run(training_set_id, num_workers=2, **how)
+    soon(lambda: len(training_nodes(several)) == 2, what="two nodes have a worker")
+    assert training_nodes(several) <= nodes
+    together = finished(client, run)
+    record_property("mean IoU of one worker", round(alone["mean_iou"], 3))
+    record_property("mean IoU of two workers", round(together["mean_iou"], 3))
+    assert run_of(client, run)["status"]["num_workers"] == 2
+    assert together["mean_iou"] == pytest.approx(alone["mean_iou"], abs=0.02)
+
+
+@pytest.fixture
+def pages(several) -> Iterator[Pages]:
+    """Opens pages, in which nothing may go wrong."""
+    with running_chromium() as chromium:
+        pages = Pages(chromium, several.url, lambda context, actor: None)
+        yield pages
+        pages.close()
+    assert pages.foreign == []
+    assert pages.errors == []
+
+
+def sign_in(pages: Pages, client: Client) -> Page:
+    """The administrator's browser."""
+    client.act("auth/password", {"new": PASSWORD})
+    page = pages(ignore_https_errors=True)  # Caddy's own authority, which `client` does check
+    page.goto("/login")
+    page.get_by_label("Name", exact=True).fill(client.get("auth/me")["user"]["name"])
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    return page
+
+
+def opened(page: Page, screen: str, project_id: str) -> None:
+    page.goto(f"/{screen}?project={project_id}")
+    page.locator("axons-screen[data-ready]").wait_for()
+
+
+def test_the_loop_passes_by_https_in_a_browser(client, v100s, pages, tmp_path):
+    v100s(1)
+    images, masks = write_pictures(tmp_path / "loop", 6)
+    long_ms = PATIENCE_S * 1000
+
+    page = sign_in(pages, client)
+    page.get_by_role("button", name="New project").click()
+    page.get_by_label("Name", exact=True).fill("loop")
+    page.get_by_label("Classes to find").fill("ring, core")
+    page.get_by_role("button", name="Create the project").click()
+    page.wait_for_url("**/images?project=*")
+    page.locator("axons-screen[data-ready]").wait_for()
+    project_id = re.search("project=([^&]+)", page.url)[1]
+    page.get_by_label("Images or ZIP files").set_input_files(images)
+    expect(page.get_by_text("6 images were imported.")).to_be_visible(timeout=long_ms)
+
+    opened(page, "annotate", project_id)
+    page.get_by_role("link", name="Annotate the next tile").click()
+    annotator = Annotator.in_frame(page)
+    annotator.keys("2")
+    annotator.drag((40, 30), (40, 90))
+    assert annotator.saved()["counts"]["2"] > 0
+
+    opened(page, "annotate", project_id)
+    page.get_by_role("button", name="Label files").click()
+    page.get_by_label("Files, or a ZIP of them").set_input_files(masks)
+    page.get_by_label("Leave tiles alone that have labels").check()
+    page.get_by_role("button", name="Import the labels").click()
+    expect(page.get_by_text("labels of 5 tiles imported")).to_be_visible(timeout=long_ms)
+
+    opened(page, "dataset", project_id)
+    page.get_by_role("button", name="Freeze version").click()
+    page.get_by_role("link", name="Train with it").click(timeout=long_ms)
+    page.locator("axons-screen[data-ready]").wait_for()
+    page.get_by_text("Advanced settings").click()
+    for name, value in {**TINY, "epochs": 2}.items():
+        page.locator(f"[name={name}]").fill(str(value))
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url("**run=*")
+    curve = page.get_by_role("slider", name="Loss: values along Epoch")
+    expect(curve).to_have_attribute("aria-valuemax", "2", timeout=long_ms)
+    page.get_by_role("link", name="See the results").click(timeout=long_ms)
+    expect(page.get_by_text("Mean IoU").first).to_be_visible(timeout=long_ms)
+
+    opened(page, "predict", project_id)
+    page.get_by_label("New images: drop").set_input_files(images[0])
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_role("heading", name="0.png")).to_be_visible(timeout=long_ms)
+    pixels = page.locator("table.numbers td:nth-child(2)").all_inner_texts()
+    assert sum(int(text.replace(",", "")) for text in pixels) == SIZE * SIZE
