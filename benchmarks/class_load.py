@@ -24,9 +24,9 @@ from axons.client import Client
 from axons.data.layers import annotation_of, to_json
 from axons.data.sample import SAMPLE_CLASSES, draw_micrograph
 from benchmarks.measuring import Figure, Result, at_most
-from benchmarks.platform_up import REPLICA, percentile, process_of, project_with, running, sign_in, write_pictures
+from benchmarks.platform_up import REPLICA, percentile, process_of, project_with, running, write_pictures
 from tests.app import postgres
-from tests.app.installation import Installation
+from tests.app.installation import Installation, first_sign_in
 
 _SAVE_EVERY_S, _ASK_EVERY_S = 5.0, 3.0
 _TWICE = 10  # one in so many saves comes from two windows
@@ -41,7 +41,7 @@ def measure(scratch: Path, *, is_small: bool) -> Result:
     platforms = {"SQLite": running} | ({"PostgreSQL": _on_postgres} if postgres.is_installed() else {})
     for name, platform in platforms.items():
         with platform() as up:
-            school = _School(up, scratch / name, num_students=6 if is_small else 60)
+            school = School(up, scratch / name, num_students=6 if is_small else 60)
             asyncio.run(school.work(20 if is_small else 180))
             memory = process_of(up, REPLICA).memory_full_info().pss  # not before: to look takes time from the class
             figures += school.figures(name)
@@ -133,7 +133,7 @@ class _Student:
         return self.num_both + sum(kept.get(place) != crc for place, crc in self.acknowledged.items())
 
 
-class _School:
+class School:
     """A platform with a class that has been given a task, and a run of the teacher's to watch."""
 
     def __init__(self, up: Installation, folder: Path, *, num_students: int) -> None:
@@ -146,7 +146,7 @@ class _School:
         rng = np.random.default_rng(0)
         labels = [draw_labels(rng) for _ in range(16)]
         with ThreadPoolExecutor(4) as threads:
-            tokens = list(threads.map(lambda account: sign_in(up.url, account), accounts))
+            tokens = list(threads.map(lambda account: first_sign_in(up.url, account), accounts))
         for number, token in enumerate(tokens):
             with Client(up.url, token) as client:
                 project_id = client.create(f"assignments/{assignment_id}/start")["project_id"]

@@ -5,9 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import psutil
 from PIL import Image
@@ -15,8 +13,6 @@ from PIL import Image
 from axons.app import local_ray
 from axons.client import Client
 from tests.app.installation import Installation, install
-
-_PASSWORD = "right horse battery"
 
 REPLICA, PROXY = "ray::ServeReplica:axons", "ray::ProxyActor"
 
@@ -33,15 +29,6 @@ def running(**settings: str) -> Iterator[Installation]:
         finally:
             installation.stop()
             shutil.rmtree(Path("/tmp", local_ray.session_folder(installation.data).name), ignore_errors=True)
-
-
-def sign_in(url: str, account: dict[str, Any]) -> str:
-    """Choose a password in place of the first one, as in a browser; returns a personal token."""
-    with httpx.Client(base_url=f"{url}/api/v1/auth/", headers={"Origin": url}, timeout=60) as browser:
-        first = account["password"]
-        browser.post("login", json={"name": account["name"], "password": first}).raise_for_status()
-        browser.post("password", json={"current": first, "new": _PASSWORD}).raise_for_status()
-        return str(browser.post("tokens", json={"name": "benchmark"}).raise_for_status().json()["token"])
 
 
 def process_of(installation: Installation, title: str) -> psutil.Process:

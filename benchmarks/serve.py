@@ -23,7 +23,8 @@ from PIL import Image
 from axons.client import Client
 from benchmarks.drawn import draw_field, trained_model
 from benchmarks.measuring import Result, at_most, rate
-from benchmarks.platform_up import percentile, running, sign_in, write_pictures
+from benchmarks.platform_up import percentile, running, write_pictures
+from tests.app.installation import first_sign_in
 from tests.conftest import free_port
 from tests.faults.on_platform import share_model
 
@@ -132,4 +133,4 @@ def _is_ready(url: str) -> bool:
 def _add_people(client: Client) -> list[str]:
     """Accounts for the clients, one each, for nobody may fill the queue alone; returns their tokens."""
     accounts = client.create("users/import", {"users": [{"name": f"client-{n}"} for n in range(_CLIENTS)]})
-    return [sign_in(client.url, account) for account in accounts]
+    return [first_sign_in(client.url, account) for account in accounts]

@@ -4,7 +4,9 @@ As a program it is that process: `python -m tests.app.folder_cluster DATA PLACES
 of several with `--leads-by-lease`.
 """
 
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,12 @@ class FolderCluster:
                 play(path.read_text())
                 path.with_suffix(".ended").touch()
         return len(submitted)
+
+
+def start_dispatcher(data: Path, places: int, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    """The process that dispatches; what is given besides is in its environment."""
+    command = [sys.executable, "-W", "ignore", "-m", __name__, str(data), str(places), *options]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment})
 
 
 def main() -> None:

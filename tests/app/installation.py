@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from axons.app import local_ray
 from axons.client import Client
+from tests.app.browser import PASSWORD
 from tests.conftest import free_port
 
 
@@ -96,3 +98,12 @@ def command(installation: Installation, *arguments: str, is_ok: bool = True, **m
     )
     assert (done.returncode == 0) == is_ok, done.stderr
     return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def first_sign_in(url: str, account: dict[str, Any]) -> str:
+    """Choose a password in place of the first one, as in a browser; returns a personal token."""
+    with httpx.Client(base_url=f"{url}/api/v1/auth/", headers={"Origin": url}, timeout=120) as browser:
+        first = account["password"]
+        browser.post("login", json={"name": account["name"], "password": first}).raise_for_status()
+        browser.post("password", json={"current": first, "new": PASSWORD}).raise_for_status()
+        return str(browser.post("tokens", json={"name": "tests"}).raise_for_status().json()["token"])

@@ -21,9 +21,7 @@ from axons.data.storage import sha256_of
 from axons.errors import ChecksumMismatch, ModelRefused, ServerUnavailable
 from axons.train.run import RunFolder, RunMetrics, Status
 from tests.app.conftest import As, add_user
-from tests.app.trainings import ThreadCluster, add_project, add_training_set, epoch, play, settle, write_model
-
-CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
+from tests.app.trainings import CONFIG, ThreadCluster, add_project, add_training_set, epoch, play, settle, write_model
 
 
 @pytest.fixture

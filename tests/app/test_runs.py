@@ -17,9 +17,7 @@ from axons.model.network import NetworkSpec, check_network
 from axons.train.config import TrainConfig
 from axons.train.run import RunFolder, RunMetrics, Status
 from tests.app.conftest import As
-from tests.app.trainings import ThreadCluster, add_project, add_training_set, epoch, play, settle
-
-CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
+from tests.app.trainings import CONFIG, ThreadCluster, add_project, add_training_set, epoch, play, settle
 
 
 @pytest.fixture

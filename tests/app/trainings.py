@@ -23,6 +23,8 @@ from tests.serve.models import make_card
 
 WEIGHTS_BYTES = b"weights"
 
+CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
+
 
 def add_project(platform: Platform, owner: Actor, *, classroom_id: str | None = None, **fields: Any) -> Project:
     """A project with the classes of the disks."""

@@ -2,13 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.browser import PASSWORD
+from axons.client import Client
 from tests.app.images import document_of
+from tests.app.installation import first_sign_in
 from tests.browser.clicks import Clicks
 from tests.drawing import draw_disks
 
@@ -75,23 +75,12 @@ def test_after_signing_out_nothing_of_an_image_is_left_in_the_browser(site, ana,
 
 def work(url: str, account: dict[str, str], task_id: str) -> None:
     """A student's hour over REST: another password, start of the task, labels on each tile, hand-in."""
-    with httpx.Client(base_url=f"{url}/api/v1/", headers={"origin": url}, timeout=120) as client:
-
-        def ask(method: str, path: str, **options) -> httpx.Response:
-            answer = client.request(method, path, **options)
-            assert answer.is_success, f"{method} {path}: {answer.text}"
-            return answer
-
-        ask("POST", "auth/login", json={"name": account["name"], "password": account["password"]})
-        ask("POST", "auth/password", json={"current": account["password"], "new": PASSWORD})
-        project_id = ask("POST", f"assignments/{task_id}/start").json()["project_id"]
-        for tile in ask("GET", f"projects/{project_id}/tiles").json()["items"]:
-            plane = np.zeros((tile["height"], tile["width"]), np.uint8)
-            query = {"save_id": f"{tile['id']}-1", "seconds": "1.0", "source": "manual"}
-            path = f"tiles/{tile['id']}/annotation"
-            ask("PUT", path, params=query, json=document_of(plane), headers={"if-match": '"0"'})
-            ask("POST", f"tiles/{tile['id']}/done")
-        ask("POST", f"assignments/{task_id}/hand-ins", json={"comment": "done"})
+    with Client(url, first_sign_in(url, account)) as client:
+        project_id = client.create(f"assignments/{task_id}/start")["project_id"]
+        for tile in client.pages(f"projects/{project_id}/tiles"):
+            client.annotate(tile["id"], document_of(np.zeros((tile["height"], tile["width"]), np.uint8)))
+            client.act(f"tiles/{tile['id']}/done")
+        client.create(f"assignments/{task_id}/hand-ins", {"comment": "done"})
 
 
 @pytest.mark.long

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,13 +67,20 @@ class Annotator:
 @contextmanager
 def annotating(url: str, token: str, tiles: Sequence[dict[str, Any]]) -> Iterator[list[Annotator]]:
     """One person on each tile, until the end of the block."""
-    stopping = threading.Event()
     annotators = [Annotator(url=url, token=token, tile=tile) for tile in tiles]
-    threads = [threading.Thread(target=annotator.run, args=(stopping,)) for annotator in annotators]
+    with working(*(annotator.run for annotator in annotators)):
+        yield annotators
+
+
+@contextmanager
+def working(*people: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Each in a thread, until the end of the block, which the event tells them."""
+    stopping = threading.Event()
+    threads = [threading.Thread(target=person, args=(stopping,)) for person in people]
     for thread in threads:
         thread.start()
     try:
-        yield annotators
+        yield
     finally:
         stopping.set()
         for thread in threads:

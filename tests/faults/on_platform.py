@@ -1,4 +1,4 @@
-"""What the tests need that break `axons up`: people, a model, and its processes by their names."""
+"""What the tests need that break `axons up`: people, a training set, a model, and its processes by their names."""
 
 import json
 import shutil
@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from axons.app import local_ray
 from axons.client import Client
 from axons.model.files import CARD, WEIGHTS
-from tests.app.browser import PASSWORD
-from tests.app.installation import Installation, install
+from tests.app.images import mask_of, png
+from tests.app.installation import Installation, first_sign_in, install
 from tests.drawing import CLASSES
+from tests.faults.annotators import draw_files, new_project
 from tests.train.runs import title
+
+NUM_IMAGES = 4
 
 
 @contextmanager
@@ -39,11 +41,21 @@ def running_platform(folder: Path, **settings: str) -> Iterator[Installation]:
 def add_person(url: str, teacher: Client, name: str) -> str:
     """An account with the password of the tests; returns a personal token."""
     [account] = teacher.create("users/import", {"users": [{"name": name}]})
-    with httpx.Client(base_url=f"{url}/api/v1/auth/", headers={"Origin": url}, timeout=60) as http:
-        first = account["password"]
-        http.post("login", json={"name": name, "password": first}).raise_for_status()
-        http.post("password", json={"current": first, "new": PASSWORD}).raise_for_status()
-        return str(http.post("tokens", json={"name": "tests"}).raise_for_status().json()["token"])
+    return first_sign_in(url, account)
+
+
+def add_training_set(client: Client, folder: Path) -> str:
+    """A frozen set of `NUM_IMAGES` drawn and labelled images, in a project of its own; its id."""
+    files = draw_files(folder / "images", [f"{number}.png" for number in range(NUM_IMAGES)])
+    project_id, _ = new_project(client, files)
+    (folder / "masks").mkdir()
+    masks = [folder / "masks" / file.name for file in files]
+    for number, mask in enumerate(masks):
+        mask.write_bytes(png(mask_of(number)))
+    client.wait_for(client.import_annotations(project_id, masks, kind="png")["id"], timeout_s=120)
+    training_set, job = client.freeze(project_id, fractions=[0.5, 0.25, 0.25])
+    client.wait_for(job["id"], timeout_s=120)
+    return str(training_set["id"])
 
 
 def import_model(client: Client, folder: Path, project_id: str, *, name: str = "disks") -> dict[str, Any]:

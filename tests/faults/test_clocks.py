@@ -1,8 +1,6 @@
 """Two dispatchers whose clocks are ten minutes fast and slow share a queue on PostgreSQL (R18)."""
 
-import os
 import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -15,10 +13,10 @@ from sqlmodel import func, select
 from axons.app.services import runs
 from axons.app.services.runs import RunCreate
 from axons.app.tables import Job, Lease, Model
-from tests.app.folder_cluster import FolderCluster
-from tests.app.trainings import add_project, add_training_set
+from tests.app.folder_cluster import FolderCluster, start_dispatcher
+from tests.app.trainings import CONFIG, add_project, add_training_set
 
-CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
+PLACES = 2
 CLOCKS = ("+10m", "-10m")
 EACH = 3
 LEASE_S = 20
@@ -35,11 +33,9 @@ def faketime() -> str:
 
 def dispatch(platform, clock: str, faketime: str) -> subprocess.Popen[bytes]:
     """A dispatcher that sees another time; how long something takes it sees right."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.app.folder_cluster"]
     shifted = {"LD_PRELOAD": faketime, "FAKETIME": clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    place = {"PYTHONPATH": str(Path.cwd()), "AXONS_DATABASE_URL": platform.database.url}
-    arguments = [str(platform.settings.data), "2", "--leads-by-lease"]
-    return subprocess.Popen([*command, *arguments], env={**os.environ, **place, **shifted})
+    database = {"AXONS_DATABASE_URL": platform.database.url}
+    return start_dispatcher(platform.settings.data, PLACES, "--leads-by-lease", **database, **shifted)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -56,7 +52,7 @@ def test_dispatchers_whose_clocks_are_ten_minutes_off_do_each_training_once(
     form = RunCreate(
         training_set_id=add_training_set(platform, add_project(platform, teacher), tmp_path).id, config=CONFIG
     )
-    cluster = FolderCluster(platform.settings.data / "cluster", 2)
+    cluster = FolderCluster(platform.settings.data / "cluster", PLACES)
     waits = []
 
     def left() -> int:

@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -26,7 +26,9 @@ from tests.faults.annotators import (
     num_acknowledged,
     refusals,
     seconds_until_all_save,
+    working,
 )
+from tests.train.runs import wait_until
 
 MIB = 1 << 20
 SIZES = {"database": 64 * MIB, "temporary": 256 * MIB, "objects": 64 * MIB}
@@ -55,18 +57,7 @@ class Reader:
         self._url, self._paths = url, paths
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        stopping = threading.Event()
-        thread = threading.Thread(target=self._go_on, args=(stopping,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            thread.join()
-
-    def _go_on(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event) -> None:
         with httpx.Client(base_url=self._url, headers=self._headers, timeout=60) as client:
             while not stopping.wait(0.1):
                 for path in self._paths:
@@ -88,7 +79,7 @@ def test_three_disks_are_filled_in_turn(volumes, start, tmp_path, record_propert
     reader = Reader(up.url, token, paths_of(project_id, tiles))
     told: dict[str, str] = {}
     waits: dict[str, float] = {}
-    with reader.reading(), annotating(up.url, token, tiles[:4]) as annotators:
+    with working(reader.run), annotating(up.url, token, tiles[:4]) as annotators:
         for number, (name, folder) in enumerate(volumes.items()):
             seconds_until_all_save(annotators)
             before = [len(annotator.refused) for annotator in annotators]
@@ -127,10 +118,11 @@ def test_three_disks_are_filled_in_turn(volumes, start, tmp_path, record_propert
 
 def wait_for_a_refusal(annotators: list[Annotator], before: list[int]) -> None:
     """The log of SQLite has some room in it that was its own before the disk was full."""
-    until = time.monotonic() + 60
-    while all(len(annotator.refused) == count for annotator, count in zip(annotators, before, strict=True)):
-        assert time.monotonic() < until, "everything is saved on a full disk"
-        time.sleep(0.1)
+    wait_until(
+        lambda: [len(annotator.refused) for annotator in annotators] != before,
+        timeout_s=60,
+        what="a full disk refuses a save",
+    )
 
 
 def import_one(client: Client, project_id: str, folder: Path, seed: int) -> str:

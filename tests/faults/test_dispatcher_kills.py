@@ -1,14 +1,10 @@
 """The process that dispatches is killed with SIGKILL while it works; what it has begun is taken up by the next (R7)."""
 
-import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlmodel import func, select
@@ -18,15 +14,10 @@ from axons.app.services.runs import RunCreate
 from axons.app.tables import EpochMetric, Job, Model, Notification
 from axons.errors import AxonsError
 from tests.app.classroom import add_pupils
-from tests.app.folder_cluster import FolderCluster
-from tests.app.trainings import add_project, add_training_set
+from tests.app.folder_cluster import FolderCluster, start_dispatcher
+from tests.app.trainings import CONFIG, add_project, add_training_set
 
-CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
-
-
-def dispatch(data) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.app.folder_cluster", str(data), "4"]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+PLACES = 4
 
 
 def press_train_twice(platform, pupils, form) -> tuple[int, float]:
@@ -54,9 +45,9 @@ def test_everybodys_training_runs_once_though_all_press_twice_and_the_dispatcher
     project = add_project(platform, teacher)
     form = RunCreate(training_set_id=add_training_set(platform, project, tmp_path).id, config=CONFIG)
     pupils = add_pupils(platform, project, num_pupils)
-    cluster = FolderCluster(platform.settings.data / "cluster", 4)
+    cluster = FolderCluster(platform.settings.data / "cluster", PLACES)
     rng, kills, has_pressed = random.Random(11), 0, threading.Event()
-    process = dispatch(platform.settings.data)
+    process = start_dispatcher(platform.settings.data, PLACES)
     kill_at = time.monotonic() + rng.uniform(1.5, 4)
     until = time.monotonic() + 240
 
@@ -79,7 +70,7 @@ def test_everybodys_training_runs_once_though_all_press_twice_and_the_dispatcher
                 process.kill()
                 process.wait()
                 kills += 1
-                process = dispatch(platform.settings.data)
+                process = start_dispatcher(platform.settings.data, PLACES)
                 kill_at = time.monotonic() + rng.uniform(1.5, 4)
             time.sleep(0.3)
     process.kill()

@@ -12,11 +12,10 @@ from axons.app.services.runs import RunCreate
 from axons.app.tables import Job
 from tests.app.classroom import add_pupils
 from tests.app.conftest import As
-from tests.app.trainings import ThreadCluster, add_project, add_training_set, play, settle
+from tests.app.trainings import CONFIG, ThreadCluster, add_project, add_training_set, play, settle
 
 PUPILS, EACH = 20, 3
 STOPPED_WITHIN_S, CANCELLED_WITHIN_S = 30, 10
-CONFIG = {"crop": 32, "batch": 4, "epochs": 2, "encoder": "resnet18", "device": "cpu"}
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from axons.client import FINAL_STATES, Client
 from axons.errors import AxonsError
 from tests.app.images import run_job
 from tests.conftest import S3_PORT
-from tests.faults.annotators import annotating, draw_files, lost, new_project, num_acknowledged, refusals
+from tests.faults.annotators import annotating, draw_files, lost, new_project, num_acknowledged, refusals, working
 from tests.faults.faulty_s3 import faulty_s3
 from tests.faults.on_platform import import_model
 from tests.serve.models import make_model
@@ -43,21 +44,9 @@ class Crowd:
         self.sentences: list[str] = []
         self.looks: list[int] = []
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        stopping = threading.Event()
+    def working(self) -> AbstractContextManager[None]:
         people: list[Callable[[Client, int], None]] = [self._import, self._import, self._predict, self._look]
-        threads = [
-            threading.Thread(target=self._go_on, args=(what, number, stopping)) for number, what in enumerate(people)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            for thread in threads:
-                thread.join()
+        return working(*(partial(self._go_on, what, number) for number, what in enumerate(people)))
 
     def _go_on(self, what: Callable[[Client, int], None], number: int, stopping: threading.Event) -> None:
         with Client(self.url, self.token, patience_s=20) as client:
