@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -30,11 +31,24 @@ class OtherNetwork:
     """A namespace whose only neighbour is this machine."""
 
     name: str
+    cable: str
 
     def reached(self, ports: Iterable[int]) -> set[int]:
         """Those ports of this machine that answer to whoever asks from there."""
         words = [sys.executable, "-c", _CONNECT, OUR_ADDRESS, json.dumps(sorted(ports))]
         return set(json.loads(_ip("netns", "exec", self.name, *words)))
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """A command that runs there, where only the network is another."""
+        return subprocess.Popen(["ip", "netns", "exec", self.name, *words], **options)
+
+    def cut(self) -> None:
+        """Let nothing through in either direction, until `mend`."""
+        _ip("link", "set", self.cable, "down")
+
+    def mend(self) -> None:
+        """Let everything through again."""
+        _ip("link", "set", self.cable, "up")
 
 
 @contextmanager
@@ -47,13 +61,17 @@ def other_network() -> Iterator[OtherNetwork]:
         pytest.skip(f"network namespaces need root and the command `ip`: {error}")
     try:
         _ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
-        _ip("address", "add", f"{OUR_ADDRESS}/30", "dev", ours)
-        _ip("link", "set", ours, "up")
-        _ip("-n", name, "address", "add", f"{THEIR_ADDRESS}/30", "dev", theirs)
-        _ip("-n", name, "link", "set", theirs, "up")
-        yield OtherNetwork(name)
+        try:
+            _ip("address", "add", f"{OUR_ADDRESS}/30", "dev", ours)
+            _ip("link", "set", ours, "up")
+            _ip("-n", name, "address", "add", f"{THEIR_ADDRESS}/30", "dev", theirs)
+            _ip("-n", name, "link", "set", theirs, "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+            yield OtherNetwork(name, ours)
+        finally:
+            _ip("link", "delete", ours)
     finally:
-        _ip("netns", "delete", name)  # and the cable with it
+        _ip("netns", "delete", name)
 
 
 def _ip(*words: str) -> str:
