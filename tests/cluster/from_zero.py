@@ -58,7 +58,7 @@ def running(name: str) -> int:
 def wishes() -> list[dict[str, float]]:
     """What Ray's autoscaler is told that somebody waits for."""
     demands = get_cluster_status(ray.get_runtime_context().gcs_address).resource_demands.ray_task_actor_demand
-    return [bundle.bundle for demand in demands for bundle in demand.bundles_by_count]
+    return [dict(bundle.bundle) for demand in demands for bundle in demand.bundles_by_count]
 
 
 def look(router: SegmenterRouter, model_uri: str) -> dict[str, object]:
