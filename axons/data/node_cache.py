@@ -20,7 +20,10 @@ class NodeCache:
         self._limit_bytes = limit_bytes
 
     def path(self, name: str, fetch: Callable[[Path], None]) -> Path:
-        """The local file of `name`, with its ending; `fetch(target)` is called only if it is not here, by one process at a time."""
+        """The local file of `name`, which ends as it does.
+
+        `fetch(target)` is called only if it is not here, by one process at a time.
+        """
         entry = self._entry(name)
         if self._touch(entry):
             return entry
