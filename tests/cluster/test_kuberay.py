@@ -110,6 +110,16 @@ def test_a_training_gets_no_right_on_kubernetes_and_no_secret_of_the_head(groups
         assert [one["envFrom"] for one in pod["containers"]] == [[{"secretRef": {"name": "axons-workers"}}]]
 
 
+def test_the_head_has_keys_of_its_own_for_the_storage(all_manifests):
+    keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert all(keys <= all_manifests["Secret", name]["stringData"].keys() for name in ("axons-workers", "axons-head"))
+    service = all_manifests["RayService", "axons"]["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    cluster = all_manifests["RayCluster", "axons"]["spec"]["headGroupSpec"]["template"]["spec"]
+    for container in (service["initContainers"][0], service["containers"][0], cluster["containers"][0]):
+        # Of a variable that several sources give, Kubernetes takes the last one's.
+        assert [source["secretRef"]["name"] for source in container["envFrom"]] == ["axons-workers", "axons-head"]
+
+
 def test_from_outside_only_caddy_is_reached(all_manifests):
     assert [port["port"] for port in all_manifests["Service", "axons-door"]["spec"]["ports"]] == [80, 443]
     (rule,) = all_manifests["NetworkPolicy", "axons-door"]["spec"]["ingress"]
