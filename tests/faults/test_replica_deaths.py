@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from axons.client import Client
 from tests.app.browser import PASSWORD
 from tests.app.images import png
 from tests.app.installation import Installation
 from tests.browser.annotating import Annotator
 from tests.browser.conftest import Pages, chromium  # noqa: F401 (a fixture)
 from tests.drawing import draw_disks
-from tests.faults.on_platform import add_person, replica, running_platform, share_model
+from tests.faults.on_platform import add_person, replica, share_model
 from tests.serve.models import make_model
 from tests.train.runs import kill
 
@@ -34,32 +33,20 @@ SUCCESS = 0.995
 UI_KILLS = 3
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory) -> Iterator[Installation]:
-    with running_platform(tmp_path_factory.mktemp("up")) as installation:
-        yield installation
-
-
-@pytest.fixture(scope="module")
-def teacher(up) -> Iterator[Client]:
-    with up.client() as client:
-        yield client
-
-
 # --- predictions ---
 
 
 @pytest.fixture(scope="module")
-def tokens(up, teacher) -> list[str]:
+def tokens(up, administrator) -> list[str]:
     """Of a class that predicts: each person has few places at a time."""
     with ThreadPoolExecutor(4) as threads:
-        return list(threads.map(lambda number: add_person(up.url, teacher, f"client-{number}"), range(PEOPLE)))
+        return list(threads.map(lambda number: add_person(up.url, administrator, f"client-{number}"), range(PEOPLE)))
 
 
 @pytest.fixture(scope="module")
-def model(up, teacher, tmp_path_factory) -> str:
+def model(up, administrator, tmp_path_factory) -> str:
     """A small model that everybody may use, by its name."""
-    return share_model(teacher, Path(make_model(tmp_path_factory.mktemp("model"))), "disks")
+    return share_model(administrator, Path(make_model(tmp_path_factory.mktemp("model"))), "disks")
 
 
 @dataclass
@@ -199,15 +186,15 @@ def test_predictions_go_on_while_their_replica_is_killed(up, tokens, model, part
 
 
 @pytest.fixture(scope="module")
-def tile_id(up, teacher, tmp_path_factory) -> str:
+def tile_id(up, administrator, tmp_path_factory) -> str:
     """The one tile of an image, which Ana may label."""
     file = tmp_path_factory.mktemp("images") / "nerve.png"
     file.write_bytes(png(draw_disks(128, 128, channels=3).image))
-    project_id = teacher.create_project("Nerve", ["background", "axon"], tile=128)["id"]
-    teacher.wait_for(teacher.import_images(project_id, [file])["id"])
-    add_person(up.url, teacher, "ana")
-    teacher.create(f"projects/{project_id}/members", {"name": "ana", "role": "editor"})
-    [tile] = teacher.pages(f"projects/{project_id}/tiles")
+    project_id = administrator.create_project("Nerve", ["background", "axon"], tile=128)["id"]
+    administrator.wait_for(administrator.import_images(project_id, [file])["id"])
+    add_person(up.url, administrator, "ana")
+    administrator.create(f"projects/{project_id}/members", {"name": "ana", "role": "editor"})
+    [tile] = administrator.pages(f"projects/{project_id}/tiles")
     return str(tile["id"])
 
 
@@ -228,7 +215,7 @@ def page(chromium, up, tile_id) -> Iterator[Page]:  # noqa: F811
 
 
 def test_while_the_replica_of_the_screens_is_killed_nobody_loses_a_stroke_or_the_tile(
-    up, teacher, tile_id, page, record_property
+    up, administrator, tile_id, page, record_property
 ):
     seconds = []
     annotator = Annotator.open_in_frame(page, tile_id)
@@ -244,7 +231,7 @@ def test_while_the_replica_of_the_screens_is_killed_nobody_loses_a_stroke_or_the
         page.reload()
         annotator = Annotator.in_frame(page)
         seconds.append((saved, time.monotonic() - killed))
-        shown, kept = annotator.state(), teacher.get(f"tiles/{tile_id}/annotation")
+        shown, kept = annotator.state(), administrator.get(f"tiles/{tile_id}/annotation")
         assert (shown["tile"], shown["crc32"]) == (tile_id, drawn["crc32"])
         assert kept["crc32"] == drawn["crc32"]
         expect(page.get_by_role("dialog")).to_have_count(0)

@@ -3,7 +3,6 @@
 import random
 import re
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from axons.client import Client
 from axons.train.run import RunFolder
 from tests.app.installation import Installation
-from tests.faults.on_platform import add_training_set, replica, running_platform
+from tests.faults.on_platform import add_training_set, replica
 from tests.train.runs import kill, title, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
@@ -22,27 +21,15 @@ CONFIG = {"epochs": EPOCHS, "crop": 64, "batch": 8, "encoder": "mobilenet_v2", "
 FREE_S = 60
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory) -> Iterator[Installation]:
-    with running_platform(tmp_path_factory.mktemp("up")) as installation:
-        yield installation
-
-
-@pytest.fixture(scope="module")
-def teacher(up) -> Iterator[Client]:
-    with up.client() as client:
-        yield client
-
-
 def test_ten_kills_in_the_middle_of_an_epoch_cost_an_epoch_each_and_nothing_else(
-    up, teacher, tmp_path, record_property
+    up, administrator, tmp_path, record_property
 ):
-    training_set = add_training_set(teacher, tmp_path)
+    training_set = add_training_set(administrator, tmp_path)
     replica(up, "segmenter")  # its CPUs are taken before they are counted
-    before = used_cpus(teacher)
-    undisturbed = teacher.start_run(training_set, **CONFIG)
-    teacher.wait_for(undisturbed["job_id"], timeout_s=600)
-    run = teacher.start_run(training_set, **CONFIG)
+    before = used_cpus(administrator)
+    undisturbed = administrator.start_run(training_set, **CONFIG)
+    administrator.wait_for(undisturbed["job_id"], timeout_s=600)
+    run = administrator.start_run(training_set, **CONFIG)
     folder = RunFolder(str(up.data / f"storage/models/{run['id']}"))
     rng, repeated = random.Random(8), []
     for number in range(1, KILLS + 1):
@@ -52,26 +39,26 @@ def test_ten_kills_in_the_middle_of_an_epoch_cost_an_epoch_each_and_nothing_else
         finished = len(folder.metrics().epochs)
         wait_until(partial(has_begun, folder, number + 1), timeout_s=240, what=f"start {number + 1}")
         repeated.append(finished - beginnings(folder)[-1])
-    job = teacher.wait_for(run["job_id"], timeout_s=600)
+    job = administrator.wait_for(run["job_id"], timeout_s=600)
     over = time.monotonic()
-    wait_until(lambda: used_cpus(teacher) <= before, timeout_s=FREE_S, what="the CPUs are free again")
+    wait_until(lambda: used_cpus(administrator) <= before, timeout_s=FREE_S, what="the CPUs are free again")
     record_property("kills", KILLS)
     record_property("epochs of the run", EPOCHS)
     record_property("whole epochs repeated", sum(repeated))
     record_property("after one kill", f"at most {max(repeated)}")
-    record_property("mean IoU", round(mean_iou(teacher, run), 4))
-    record_property("undisturbed", round(mean_iou(teacher, undisturbed), 4))
+    record_property("mean IoU", round(mean_iou(administrator, run), 4))
+    record_property("undisturbed", round(mean_iou(administrator, undisturbed), 4))
     record_property("CPUs free after", f"{time.monotonic() - over:.1f} s")
     assert job["attempt"] == 1
     assert max(repeated) <= 1
-    assert [model["run_id"] for model in teacher.pages("models")].count(run["id"]) == 1
-    epochs = teacher.get(f"runs/{run['id']}/metrics")["epochs"]
+    assert [model["run_id"] for model in administrator.pages("models")].count(run["id"]) == 1
+    epochs = administrator.get(f"runs/{run['id']}/metrics")["epochs"]
     assert [epoch["epoch"] for epoch in epochs] == list(range(1, EPOCHS + 1))
-    assert mean_iou(teacher, run) == pytest.approx(mean_iou(teacher, undisturbed), abs=0.02)
+    assert mean_iou(administrator, run) == pytest.approx(mean_iou(administrator, undisturbed), abs=0.02)
 
 
-def used_cpus(teacher: Client) -> float:
-    return sum(node["cpus"]["used"] for node in teacher.get("cluster/nodes")["nodes"])
+def used_cpus(administrator: Client) -> float:
+    return sum(node["cpus"]["used"] for node in administrator.get("cluster/nodes")["nodes"])
 
 
 def beginnings(folder: RunFolder) -> list[int]:
@@ -107,5 +94,5 @@ def kill_trainer(up: Installation) -> None:
         kill(worker)
 
 
-def mean_iou(teacher: Client, run: dict) -> float:
-    return float(teacher.get(f"runs/{run['id']}")["evaluation"]["splits"]["test"]["mean_iou"])
+def mean_iou(administrator: Client, run: dict) -> float:
+    return float(administrator.get(f"runs/{run['id']}")["evaluation"]["splits"]["test"]["mean_iou"])
